@@ -1,0 +1,75 @@
+"""
+Where traces go: one module a backend, each with ``build(bridge)``, and this registry.
+
+Every backend scrubs with the same rules, off the request path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from otel_sentry._logging import logger, report
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from sentry_sdk.client import BaseClient
+
+    from otel_sentry.propagation import SentryPropagator
+    from otel_sentry.scrubbing import Scrubber
+    from otel_sentry.settings import Settings
+
+BACKENDS = ("sentry", "otlp", "console")
+"""The backends that this package brings; each is a module of this one."""
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """What the backends share."""
+
+    settings: Settings
+    scrubber: Scrubber
+    propagator: SentryPropagator
+    client: BaseClient | None
+    """sentry-sdk's client; ``None`` without a DSN."""
+
+
+def build(name: str, bridge: Bridge) -> SpanProcessor | None:
+    """
+    Return the span processor of a backend, or of an exporter that another package registers.
+
+    ``None``, and one warning, where there is none of that name or it cannot be built.
+    """
+    try:
+        if name in BACKENDS:
+            processor: SpanProcessor = import_module(f"otel_sentry.backends.{name}").build(bridge)
+            return processor
+        exporter = _registered_exporter(name)
+        if exporter is not None:
+            from otel_sentry.backends._scrubbed import scrubbed_batches
+
+            return scrubbed_batches(exporter, bridge)
+    except Exception as error:  # noqa: BLE001 - one backend less must not stop the others
+        report(f"setting up the backend {name!r}", error)
+        return None
+    close = get_close_matches(name, [*BACKENDS, "none"], n=1)
+    logger.warning(
+        "OTEL_TRACES_EXPORTER=%s is ignored: no backend or installed exporter has that name.%s"
+        " Choose from %s, or install the package that brings it.",
+        name,
+        f" Did you mean {close[0]}?" if close else "",
+        ", ".join([*BACKENDS, "none"]),
+    )
+    return None
+
+
+def _registered_exporter(name: str) -> SpanExporter | None:
+    from importlib.metadata import entry_points
+
+    for entry_point in entry_points(group="opentelemetry_traces_exporter", name=name):
+        exporter: SpanExporter = entry_point.load()()
+        return exporter
+    return None

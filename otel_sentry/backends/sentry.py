@@ -1,0 +1,149 @@
+"""The backend ``sentry``: transactions through sentry-sdk's client."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+import sentry_sdk
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind
+
+from otel_sentry._logging import report
+from otel_sentry.errors.client import OURS, own_fields
+from otel_sentry.errors.linking import remember_root
+from otel_sentry.transactions import SentrySpanProcessor
+from otel_sentry.transactions.assemble import Assembler
+from otel_sentry.transactions.event import transaction_event
+from otel_sentry.transactions.tree import Tree, grow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextvars import Context
+
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+    from opentelemetry.trace import SpanContext
+
+    from otel_sentry.backends import Bridge
+
+
+def build(bridge: Bridge) -> SpanProcessor:
+    """Return the span processor."""
+    sender = SentrySender(bridge.propagator.dynamic_sampling_context)
+    assembler = Assembler(sender)
+    transport = bridge.client.transport if bridge.client is not None else None
+    if hasattr(transport, "before_flush"):
+        # sentry-sdk flushes where processes end (atexit, Celery's children): what is still being
+        # built goes with it.
+        transport.before_flush = assembler.drain
+    return SentrySpanProcessor(
+        assembler,
+        sender.flush,
+        max_spans=bridge.settings.max_spans,
+        on_root=remember_root,
+    )
+
+
+class SentrySender:
+    """
+    Send trees of spans as transactions through whatever sentry-sdk client is active.
+
+    Args:
+        dynamic_sampling_context: Returns that of the trace that a span context belongs to.
+    """
+
+    def __init__(
+        self, dynamic_sampling_context: Callable[[SpanContext], Mapping[str, str]]
+    ) -> None:
+        self._dynamic_sampling_context = dynamic_sampling_context
+
+    def transaction(self, tree: Tree, context: Context) -> None:
+        """Capture a transaction, with the Sentry scopes that ``context`` holds applied to it."""
+        event = transaction_event(tree, self._dynamic_sampling_context(tree.root.context))
+        context.run(sentry_sdk.capture_event, event, {OURS: own_fields(event)})
+
+    def lost(self, reason: str, *, transactions: int, spans: int) -> None:
+        """Count in sentry-sdk's client reports."""
+        transport = sentry_sdk.get_client().transport
+        if transport is None:
+            return
+        if transactions:
+            transport.record_lost_event(reason, "transaction", quantity=transactions)
+        if spans:
+            transport.record_lost_event(reason, "span", quantity=spans)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until sentry-sdk's transport has sent everything; whether it did in time."""
+        transport = sentry_sdk.get_client().transport
+        if transport is None:
+            return True
+        # sentry-sdk's own transports return nothing, ours whether everything left.
+        result: object = transport.flush(timeout)
+        return result is not False
+
+
+class SentrySpanExporter(SpanExporter):
+    """
+    ``OTEL_TRACES_EXPORTER=sentry`` under another distribution than ours.
+
+    A batch holds spans of many traces, in order of their ends; spans wait here for their local
+    root. Prefer our distribution: it knows which spans belong together when they start.
+    """
+
+    _MAX_WAITING = 10_000  # bound, in spans; beyond it the oldest is dropped and counted
+
+    def __init__(self) -> None:
+        from otel_sentry import pipeline
+
+        bridge = pipeline.bridge_from(os.environ)
+        self._sender = SentrySender(bridge.propagator.dynamic_sampling_context)
+        self._lock = threading.Lock()
+        self._waiting: dict[int, ReadableSpan] = {}
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send the transactions whose root is in this batch."""
+        try:
+            with self._lock:
+                for span in spans:
+                    self._waiting[span.context.span_id] = span
+                trees = [self._take(span) for span in spans if _is_local_root(span)]
+                overflow = len(self._waiting) - self._MAX_WAITING
+                for span_id in list(self._waiting)[: max(0, overflow)]:
+                    del self._waiting[span_id]
+            for tree in trees:
+                self._sender.transaction(tree, copy_context())
+            if overflow > 0:
+                self._sender.lost("buffer_overflow", transactions=0, spans=overflow)
+        except Exception as error:  # noqa: BLE001 - the batch processor's thread must live
+            report("exporting spans", error)
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    def _take(self, root: ReadableSpan) -> Tree:
+        """Return the root's tree and forget its spans."""
+        trace_id, root_id = root.context.trace_id, root.context.span_id
+        same_trace = [span for span in self._waiting.values() if span.context.trace_id == trace_id]
+        own = {root_id}
+        for span in sorted(same_trace, key=lambda span: span.start_time or 0):
+            if span.parent is not None and span.parent.span_id in own and not _is_local_root(span):
+                own.add(span.context.span_id)
+        trees, _ = grow([self._waiting.pop(span_id) for span_id in own], root_id, ())
+        return trees[0]
+
+    def shutdown(self) -> None:
+        """Flush."""
+        self.force_flush(2000)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait until everything was sent."""
+        return self._sender.flush(timeout_millis / 1000)
+
+
+def _is_local_root(span: ReadableSpan) -> bool:
+    return (
+        span.parent is None
+        or span.parent.is_remote
+        or span.kind in {SpanKind.SERVER, SpanKind.CONSUMER}
+    )

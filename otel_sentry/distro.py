@@ -1,0 +1,48 @@
+"""Adapt the launcher's entry points to the pipeline; nothing is decided here."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.instrumentation.distro import BaseDistro
+
+from otel_sentry._logging import never_raise
+from otel_sentry.settings import Settings, read_env_file
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+
+class SentryDistro(BaseDistro):
+    """Named by the entry point ``opentelemetry_distro``: asked first, and for each library."""
+
+    def _configure(self, **kwargs: Any) -> None:  # noqa: ARG002 - OpenTelemetry's signature
+        path = os.environ.get("OTEL_SENTRY_ENV_FILE")
+        if path:
+            for key, value in read_env_file(path).items():
+                os.environ.setdefault(key, value)
+
+    def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:  # type: ignore[override]
+        """Instrument one library with what suits Sentry; nothing while the bridge is off."""
+        from otel_sentry import pipeline
+
+        if not pipeline.is_active():
+            return
+        from otel_sentry.instrumentation import options_for
+
+        super().load_instrumentor(entry_point, **{**options_for(entry_point.name), **kwargs})
+
+
+class SentryConfigurator:
+    """Named by the entry point ``opentelemetry_configurator``: asked to set up the SDK."""
+
+    def configure(self, **kwargs: Any) -> None:
+        """Set the bridge up as the environment says; a fault of ours never stops the launcher."""
+        settings = Settings.from_env(os.environ)
+        if not settings.enabled:
+            return
+        with never_raise("setting up"):
+            from otel_sentry import pipeline
+
+            pipeline.configure(settings, **kwargs)

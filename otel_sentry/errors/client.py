@@ -1,0 +1,67 @@
+"""Set up sentry-sdk's client: its integrations on, its tracing off, our filters last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sentry_sdk
+from sentry_sdk.integrations.logging import ignore_logger
+
+from otel_sentry.errors.linking import link
+from otel_sentry.transport import transport_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.trace import SpanContext
+    from sentry_sdk.client import BaseClient
+
+    from otel_sentry.scrubbing import Scrubber
+    from otel_sentry.settings import Settings
+
+OURS = "otel_sentry"
+"""Key of the hint that comes with our transactions."""
+
+# What these say is about telemetry itself: sent as events it would feed on itself.
+_OWN_LOGGERS = ("otel_sentry", "opentelemetry", "sentry_sdk")
+
+
+def set_up_client(
+    settings: Settings,
+    scrubber: Scrubber,
+    dynamic_sampling_context: Callable[[SpanContext], Mapping[str, str]],
+) -> BaseClient:
+    """Initialise sentry-sdk with the settings and return its client."""
+
+    def before_send(event: Any, hint: Any) -> Any:  # noqa: ARG001 - sentry-sdk's signature
+        if str(event.get("logger") or "").startswith(_OWN_LOGGERS):
+            return None
+        link(event, dynamic_sampling_context)
+        return scrubber.event(event)
+
+    def before_send_transaction(event: Any, hint: Any) -> Any:
+        # Event processors of sentry-sdk's framework integrations rename transactions.
+        event.update(hint.get(OURS, {}))
+        return scrubber.event(event)
+
+    ignore_logger("otel_sentry")
+    sentry_sdk.init(
+        dsn=settings.dsn,
+        environment=settings.environment,
+        release=settings.release,
+        sample_rate=settings.sample_rate,
+        # None, not 0: with None sentry-sdk's integrations create no spans at all.
+        traces_sample_rate=None,
+        # None: `false` is what it is anyway, and naming it is deprecated.
+        send_default_pii=settings.send_default_pii or None,
+        debug=settings.debug,
+        before_send=before_send,
+        before_send_transaction=before_send_transaction,
+        transport=transport_class(settings.connections),
+    )
+    return sentry_sdk.get_client()
+
+
+def own_fields(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of our transaction that nothing but the user's own hook may change."""
+    return {key: event[key] for key in ("transaction", "transaction_info")}

@@ -1,0 +1,73 @@
+"""
+Link what sentry-sdk captures to the OpenTelemetry trace it happened in.
+
+An unhandled FastAPI exception is captured outside OpenTelemetry's middleware, where no span is
+current any more, but inside the same Sentry isolation scope as the request's root span.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.trace import Span, SpanContext, get_current_span
+from sentry_sdk import get_isolation_scope
+
+from otel_sentry.semantics import infer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# The scope is compared when read: a context may outlive the unit of work (Celery's main loop).
+_local_root: ContextVar[tuple[Any, Span] | None] = ContextVar("otel_sentry.local_root", default=None)
+
+
+def remember_root(span: Span) -> None:
+    """Remember the local root of the current Sentry isolation scope."""
+    _local_root.set((get_isolation_scope(), span))
+
+
+def local_root() -> Span | None:
+    """Return the local root that was remembered in the current isolation scope."""
+    remembered = _local_root.get()
+    if remembered is None or remembered[0] is not get_isolation_scope():
+        return None
+    return remembered[1]
+
+
+def current_span_context() -> SpanContext | None:
+    """Return the span that an error captured now belongs to."""
+    span_context = get_current_span().get_span_context()
+    if span_context.is_valid:
+        return span_context
+    root = local_root()
+    return root.get_span_context() if root is not None else None
+
+
+def external_propagation_context() -> tuple[str, str] | None:
+    """Return trace and span id for sentry-sdk (``register_external_propagation_context``)."""
+    span_context = current_span_context()
+    if span_context is None:
+        return None
+    return f"{span_context.trace_id:032x}", f"{span_context.span_id:016x}"
+
+
+def link(
+    event: dict[str, Any],
+    dynamic_sampling_context: Callable[[SpanContext], Mapping[str, str]],
+) -> None:
+    """Give an event its trace's sampling context and the name of its transaction."""
+    span_context = current_span_context()
+    if span_context is None:
+        return
+    trace = event.setdefault("contexts", {}).setdefault("trace", {})
+    if trace.get("trace_id") == f"{span_context.trace_id:032x}":
+        # sentry-sdk moves it into the envelope's header.
+        trace["dynamic_sampling_context"] = dict(dynamic_sampling_context(span_context))
+    root = local_root()
+    if root is not None and root.get_span_context().trace_id == span_context.trace_id:
+        name = getattr(root, "name", None)
+        if name:
+            meaning = infer(name, root.kind, root.attributes or {})  # type: ignore[attr-defined]
+            event["transaction"] = meaning.name
+            event["transaction_info"] = {"source": meaning.source}

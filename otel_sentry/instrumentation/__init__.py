@@ -1,0 +1,94 @@
+"""
+What each OpenTelemetry instrumentor is passed: one module a library, all of the same shape.
+
+``options()`` returns the keyword arguments of its ``instrument()``. Where contrib's instrumentation
+refuses a version of the library that our tests cover, ``BEYOND`` names it and ``instrument()``
+does it.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from otel_sentry._logging import report
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_LIBRARIES = frozenset({"celery", "fastapi", "redis", "sqlalchemy"})
+_REFUSED = ("sqlalchemy",)
+
+_LAUNCHER_LOGGER = "opentelemetry.instrumentation.auto_instrumentation._load"
+
+
+def options_for(name: str) -> dict[str, Any]:
+    """Return what the instrumentor registered as ``name`` is passed; empty for those unknown."""
+    if name not in _LIBRARIES:
+        return {}
+    return dict(_module(name).options())
+
+
+def instrument_beyond_range(disabled: Collection[str]) -> list[str]:
+    """
+    Instrument the libraries that are installed in a version that contrib refuses.
+
+    The launcher refuses such a library before it asks the distribution, and logs an error, which
+    is kept out of the log here.
+
+    Args:
+        disabled: Names of ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``.
+
+    Returns:
+        The names of the libraries instrumented.
+    """
+    done = []
+    for name in _REFUSED:
+        module = _module(name)
+        if not {name, "*"}.isdisjoint(disabled) or not _installed(name, module.BEYOND):
+            continue
+        try:
+            instrumentor = _instrumentor(name)
+            if instrumentor is not None:
+                module.instrument(instrumentor())
+                done.append(name)
+        except Exception as error:  # noqa: BLE001 - one library less must not stop the others
+            report(f"instrumenting {name}", error)
+    if done:
+        logging.getLogger(_LAUNCHER_LOGGER).addFilter(_NotAbout(done))
+    return done
+
+
+def _module(name: str) -> Any:
+    return import_module(f"otel_sentry.instrumentation.{name}")
+
+
+def _installed(name: str, versions: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        return SpecifierSet(versions).contains(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def _instrumentor(name: str) -> Any:
+    from importlib.metadata import entry_points
+
+    for entry_point in entry_points(group="opentelemetry_instrumentor", name=name):
+        return entry_point.load()
+    return None
+
+
+class _NotAbout(logging.Filter):
+    """Keep the launcher's refusal of a library that is instrumented after all out of the log."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__()
+        self._starts = tuple(f"{name} only instruments " for name in names)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(self._starts)

@@ -1,0 +1,178 @@
+"""Wire sampler, propagator, backends and Sentry's client together, once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import sentry_sdk
+from opentelemetry import propagate
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk._configuration import _initialize_components
+from opentelemetry.trace import get_tracer_provider
+from sentry_sdk.scope import register_external_propagation_context
+
+from otel_sentry import backends, processes
+from otel_sentry._logging import logger
+from otel_sentry.backends import Bridge
+from otel_sentry.errors.client import set_up_client
+from otel_sentry.errors.linking import external_propagation_context
+from otel_sentry.instrumentation import instrument_beyond_range
+from otel_sentry.propagation import SentryPropagator
+from otel_sentry.sampling import build_sampler
+from otel_sentry.scrubbing import Scrubber
+from otel_sentry.settings import Settings, mask_dsn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace.sampling import Sampler
+
+_active: list[Settings] = []  # at most one; a list, so that no function rebinds a global
+
+
+def is_active() -> bool:
+    """Return whether the bridge was set up for traces in this process."""
+    return bool(_active)
+
+
+def configure(settings: Settings, *, auto_instrumentation_version: str | None = None) -> None:
+    """
+    Set the bridge up as ``settings`` say; a second call does nothing.
+
+    Args:
+        settings: What to set up.
+        auto_instrumentation_version: The launcher's version, for the resource.
+    """
+    if _active:
+        return
+    _set_log_level(settings.log_level)
+    bridge = build_bridge(settings)
+    names = bridge.settings.backends
+    processors = [built for name in names if (built := backends.build(name, bridge))]
+    if processors:
+        _set_up_traces(bridge, processors, auto_instrumentation_version)
+        _active.append(bridge.settings)
+        processes.flush_on_sigterm(_flush)
+    shown = ", ".join(names) or "none"
+    logger.info(
+        "otel_sentry ready: dsn=%s environment=%s release=%s traces=%s@%s errors=%s",
+        mask_dsn(settings.dsn) or "none",
+        settings.environment,
+        bridge.settings.release,
+        shown,
+        settings.traces_sample_rate,
+        "on" if bridge.client is not None else "off",
+    )
+
+
+def bridge_from(environ: Mapping[str, str]) -> Bridge:
+    """Build what the backends share from environment variables."""
+    return build_bridge(Settings.from_env(environ))
+
+
+def build_bridge(settings: Settings) -> Bridge:
+    """Build what the backends share, and Sentry's client where there is a DSN."""
+    scrubber = Scrubber(
+        settings.scrub_keys,
+        settings.keep_keys,
+        scrub_user=settings.scrub_user,
+        send_default_pii=settings.send_default_pii,
+    )
+    propagator = SentryPropagator(settings)
+    client = None
+    if settings.dsn:
+        client = set_up_client(settings, scrubber, propagator.dynamic_sampling_context)
+    return Bridge(settings, scrubber, propagator, client)
+
+
+def _set_up_traces(
+    bridge: Bridge, processors: list[SpanProcessor], auto_instrumentation_version: str | None
+) -> None:
+    with _environment(
+        # The backends are built here, where one unknown name cannot stop the others.
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER=_other_signals(bridge.settings, "OTEL_METRICS_EXPORTER"),
+        OTEL_LOGS_EXPORTER=_other_signals(bridge.settings, "OTEL_LOGS_EXPORTER"),
+        OTEL_EXPORTER_OTLP_PROTOCOL=os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+        or "http/protobuf",
+    ):
+        _initialize_components(
+            auto_instrumentation_version=auto_instrumentation_version,
+            sampler=_sampler(bridge.settings),
+            span_processors=processors,
+        )
+    propagate.set_global_textmap(_textmap(bridge.propagator))
+    register_external_propagation_context(external_propagation_context)
+    disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
+    instrument_beyond_range({name.strip() for name in disabled})
+
+
+def _sampler(settings: Settings) -> Sampler | None:
+    """Return our sampler; ``None`` lets OpenTelemetry read a standard one from the environment."""
+    return build_sampler(settings) if settings.traces_sampler == "sentry" else None
+
+
+def _textmap(ours: SentryPropagator) -> Any:
+    """
+    Return the propagator to install: ours alone, which writes W3C's headers, too.
+
+    With ``OTEL_PROPAGATORS`` set the user's list stands; ``sentry`` in it is ours, although
+    sentry-sdk registers one of the same name.
+    """
+    if not os.environ.get("OTEL_PROPAGATORS"):
+        return ours
+    chosen = propagate.get_global_textmap()
+    listed = getattr(chosen, "_propagators", [chosen])
+    return CompositePropagator(
+        [ours if type(one).__name__ == "SentryPropagator" else one for one in listed]
+    )
+
+
+def _other_signals(settings: Settings, variable: str) -> str:
+    """Return the exporter of metrics or logs: ``none``, or ``otlp`` where traces go there, too."""
+    default = "otlp" if "otlp" in settings.backends else "none"
+    return os.environ.get(variable) or default
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set environment variables for OpenTelemetry's configuration, which takes them no other way."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _set_log_level(level: str) -> None:
+    """Honour ``OTEL_LOG_LEVEL``, which OpenTelemetry's SDK defines and reads nowhere."""
+    if not level:
+        return
+    number = logging.getLevelName({"warn": "WARNING"}.get(level.lower(), level.upper()))
+    if not isinstance(number, int):
+        logger.warning(
+            "OTEL_LOG_LEVEL=%s is ignored. Set it to debug, info, warn or error.", level
+        )
+        return
+    for name in ("opentelemetry", "otel_sentry"):
+        logging.getLogger(name).setLevel(number)
+    if not logging.getLogger().handlers and not logger.handlers:
+        # Without any handler Python prints warnings alone, and who asked for info wants to see it.
+        logger.addHandler(logging.StreamHandler())
+        logger.propagate = False
+
+
+def _flush() -> None:
+    flush = getattr(get_tracer_provider(), "force_flush", None)
+    if flush is not None:
+        flush(int(processes.EXIT_SECONDS * 1000))
+    sentry_sdk.flush(processes.EXIT_SECONDS)

@@ -1,0 +1,387 @@
+"""Read the configuration: environment variables → one frozen :class:`Settings`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from otel_sentry._logging import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Parse = Callable[[str], Any]
+
+_HOW_TO_DSN = "copy it from Sentry: Settings > Projects > your project > Client Keys (DSN)"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the bridge is told. Every default stands in :data:`VARIABLES`, next to its variable."""
+
+    dsn: str
+    """Where Sentry is; empty: the bridge is off unless a backend needs none."""
+
+    environment: str
+    release: str | None
+    sample_rate: float
+    traces_sample_rate: float
+    send_default_pii: bool
+    debug: bool
+
+    traces_exporter: tuple[str, ...]
+    """The backends, in the order given; ``none`` is an empty tuple."""
+
+    traces_sampler: str
+    log_level: str
+    sdk_disabled: bool
+
+    sampling_rules: str
+    scrub_keys: tuple[str, ...]
+    keep_keys: tuple[str, ...]
+    scrub_user: bool
+    max_spans: int
+    connections: int
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """
+        Read the settings from ``environ`` (``os.environ`` or, in tests, a dictionary).
+
+        Never raises: a value that does not parse warns once (name, value, what is used instead,
+        how to fix it) and counts as unset.
+        """
+        values = {
+            variable.field: _read(variable, environ) for variable in VARIABLES if variable.field
+        }
+        resource = _resource_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", ""))
+        values["environment"] = (
+            values["environment"]
+            or resource.get("deployment.environment.name")
+            or resource.get("deployment.environment")
+            or environ.get("ENVIRONMENT")
+            or "production"
+        )
+        values["release"] = values["release"] or resource.get("service.version")
+        return cls(**values)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is to be set up: a DSN, or a backend that needs none."""
+        if self.sdk_disabled:
+            return False
+        return bool(self.dsn or self.backends)
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The backends that can work with this DSN; without one, only those that need none."""
+        if self.dsn:
+            return self.traces_exporter
+        return tuple(name for name in self.traces_exporter if name not in NEED_DSN)
+
+    def describe(self) -> dict[str, str]:
+        """Return every setting as text with the DSN's key masked, for logs and ``doctor``."""
+        shown = {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        shown["dsn"] = mask_dsn(self.dsn)
+        return shown
+
+
+NEED_DSN = frozenset({"sentry"})
+"""Backends that do nothing without a DSN."""
+
+
+def mask_dsn(dsn: str) -> str:
+    """Return ``dsn`` without its key: ``https://***@o1.ingest.sentry.io/42``."""
+    scheme, found, rest = dsn.partition("://")
+    if not found:
+        return "***" if dsn else ""
+    return f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else f"{scheme}://***"
+
+
+def _dsn(text: str) -> str:
+    """Check a DSN as https://develop.sentry.dev/sdk/foundations/transport/authentication/ has it."""
+    url = urlsplit(text)
+    project = url.path.rpartition("/")[2]
+    if url.scheme not in {"http", "https"}:
+        msg = "it does not start with http:// or https://"
+        raise ValueError(msg)
+    if not url.username:
+        msg = "it has no public key before the @"
+        raise ValueError(msg)
+    if not url.hostname:
+        msg = "it has no host"
+        raise ValueError(msg)
+    if not project.isdigit():
+        msg = "it does not end with a numeric project id"
+        raise ValueError(msg)
+    if url.port == 0:
+        msg = "its port is 0"
+        raise ValueError(msg)
+    return text
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if math.isnan(rate) or not 0.0 <= rate <= 1.0:
+        msg = "it is not between 0 and 1"
+        raise ValueError(msg)
+    return rate
+
+
+def _flag(text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True, "t": True, "y": True}
+    words |= {"false": False, "0": False, "no": False, "off": False, "f": False, "n": False}
+    try:
+        return words[text.lower()]
+    except KeyError:
+        msg = "it is neither true nor false"
+        raise ValueError(msg) from None
+
+
+def _otel_flag(text: str) -> bool:
+    """Read a boolean as OpenTelemetry's specification does: only ``true`` is true."""
+    return text.lower() == "true"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def _exporters(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(_names(text)))
+    return () if "none" in names else names
+
+
+def _whole(smallest: int) -> Parse:
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < smallest:
+            msg = f"it is smaller than {smallest}"
+            raise ValueError(msg)
+        return number
+
+    return parse
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable: its name, where it goes, how it is read, what it means."""
+
+    name: str
+    field: str
+    parse: Parse
+    default: Any
+    fix: str
+    """What to type instead of a bad value."""
+
+    meaning: str
+    secret: bool = False
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        "SENTRY_DSN",
+        "dsn",
+        _dsn,
+        "",
+        _HOW_TO_DSN,
+        "Where events go. Empty: the bridge is off and costs nothing.",
+        secret=True,
+    ),
+    Variable(
+        "SENTRY_ENVIRONMENT",
+        "environment",
+        str,
+        "",
+        "any word",
+        "Name of the environment; else `deployment.environment.name` of the resource, else"
+        " `ENVIRONMENT`, else `production`.",
+    ),
+    Variable(
+        "SENTRY_RELEASE",
+        "release",
+        str,
+        None,
+        "any word",
+        "Version of the application; else `service.version` of the resource, else what sentry-sdk"
+        " finds.",
+    ),
+    Variable(
+        "SENTRY_SAMPLE_RATE",
+        "sample_rate",
+        _rate,
+        1.0,
+        "a number between 0 and 1, e.g. 1.0",
+        "Share of error events that are sent.",
+    ),
+    Variable(
+        "SENTRY_TRACES_SAMPLE_RATE",
+        "traces_sample_rate",
+        _rate,
+        0.1,
+        "a number between 0 and 1, e.g. 0.25",
+        "Share of traces that are recorded and sent.",
+    ),
+    Variable(
+        "SENTRY_SEND_DEFAULT_PII",
+        "send_default_pii",
+        _flag,
+        False,
+        "true or false",
+        "Let sentry-sdk attach personal data that it finds (user, IP address).",
+    ),
+    Variable(
+        "SENTRY_DEBUG",
+        "debug",
+        _flag,
+        False,
+        "true or false",
+        "Let sentry-sdk log what it does.",
+    ),
+    Variable(
+        "OTEL_TRACES_EXPORTER",
+        "traces_exporter",
+        _exporters,
+        ("sentry",),
+        "a comma-separated list of backends, e.g. sentry,otlp",
+        "The backends of traces: `sentry`, `otlp`, `console`, `none`, or any exporter that another"
+        " package registers.",
+    ),
+    Variable(
+        "OTEL_TRACES_SAMPLER",
+        "traces_sampler",
+        str,
+        "sentry",
+        "sentry, or a standard sampler such as parentbased_always_on",
+        "The sampler.",
+    ),
+    Variable(
+        "OTEL_LOG_LEVEL",
+        "log_level",
+        str,
+        "",
+        "debug, info, warn or error",
+        "Level of the `opentelemetry` and `otel_sentry` loggers.",
+    ),
+    Variable(
+        "OTEL_SDK_DISABLED",
+        "sdk_disabled",
+        _otel_flag,
+        False,
+        "true or false",
+        "`true` switches the bridge off, too.",
+    ),
+    Variable(
+        "OTEL_SENTRY_SAMPLING_RULES",
+        "sampling_rules",
+        str,
+        "",
+        "e.g. GET /health=0; POST /pay=1",
+        "Rates of traces that match, `;`-separated, first match wins.",
+    ),
+    Variable(
+        "OTEL_SENTRY_SCRUB_KEYS",
+        "scrub_keys",
+        _names,
+        (),
+        "a comma-separated list of keys",
+        "More keys whose values are removed.",
+    ),
+    Variable(
+        "OTEL_SENTRY_KEEP_KEYS",
+        "keep_keys",
+        _names,
+        (),
+        "a comma-separated list of keys",
+        "Keys whose values are kept although a built-in rule matches.",
+    ),
+    Variable(
+        "OTEL_SENTRY_SCRUB_USER",
+        "scrub_user",
+        _flag,
+        False,
+        "true or false",
+        "Also remove e-mail, name and IP address of the user that the application set.",
+    ),
+    Variable(
+        "OTEL_SENTRY_MAX_SPANS",
+        "max_spans",
+        _whole(1),
+        1000,
+        "a whole number from 1",
+        "Spans of one transaction, at most.",
+    ),
+    Variable(
+        "OTEL_SENTRY_CONNECTIONS",
+        "connections",
+        _whole(1),
+        16,
+        "a whole number from 1",
+        "Requests to Sentry at once, at most.",
+    ),
+    Variable(
+        "OTEL_SENTRY_ENV_FILE",
+        "",
+        str,
+        "",
+        "the path of a readable file",
+        "A `.env` file to read `SENTRY_*` and `OTEL_*` from; the real environment wins.",
+    ),
+)
+"""Every variable that the bridge reads, with the one place where its default stands."""
+
+
+def _read(variable: Variable, environ: Mapping[str, str]) -> Any:
+    text = environ.get(variable.name, "").strip()
+    if not text:
+        return variable.default
+    try:
+        return variable.parse(text)
+    except ValueError as error:
+        shown = mask_dsn(text) if variable.secret else text
+        reason = str(error) if str(error).startswith("it") else "it cannot be read"
+        logger.warning(
+            "%s=%s is ignored: %s. Using %s instead. Set it to %s.",
+            variable.name,
+            shown,
+            reason,
+            repr(variable.default) if variable.default != "" else "none (nothing is sent)",
+            variable.fix,
+        )
+        return variable.default
+
+
+def _resource_attributes(text: str) -> dict[str, str]:
+    """Parse ``OTEL_RESOURCE_ATTRIBUTES`` as the resource SDK specification has it."""
+    pairs = (part.partition("=") for part in text.split(","))
+    return {key.strip(): unquote(value.strip()) for key, found, value in pairs if found}
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """
+    Read the ``SENTRY_*`` and ``OTEL_*`` lines of a ``.env`` file.
+
+    ``KEY=value`` a line, ``export`` before it, quotes around the value and ``#`` comments are
+    understood; nothing is expanded. An unreadable file warns and reads as empty.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - Path costs an import at start
+            lines = file.read().splitlines()
+    except (OSError, ValueError) as error:
+        logger.warning(
+            "OTEL_SENTRY_ENV_FILE=%s is ignored: %s. Set it to the path of a readable file.",
+            path,
+            type(error).__name__,
+        )
+        return {}
+    found = {}
+    for line in lines:
+        key, is_pair, value = line.strip().removeprefix("export ").partition("=")
+        key, value = key.strip(), value.strip()
+        if not is_pair or not key.startswith(("SENTRY_", "OTEL_")):
+            continue
+        quoted = len(value) > 1 and value[0] in "\"'" and value.endswith(value[0])
+        found[key] = value[1:-1] if quoted else value.split(" #", 1)[0].rstrip()
+    return found

@@ -1,0 +1,121 @@
+"""Carry what belongs to a whole trace: the sampling decision and the dynamic sampling context."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import SpanContext, TraceState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RANDOM_BITS = 56
+"""Bits of randomness of a trace (TraceState: Probability Sampling, OpenTelemetry specification)."""
+
+_RANGE = 1 << RANDOM_BITS
+_MILLION = 1_000_000
+
+
+class SentryTraceState(TraceState):
+    """
+    A ``tracestate`` that also remembers, inside this process, how the trace was decided.
+
+    OpenTelemetry hands the object from the propagator to the sampler and from each span to its
+    children, so all spans of a trace share one, and it dies with them. Other vendors' entries
+    are kept as they came.
+    """
+
+    sampled: bool | None
+    """The trace's decision; ``None``: not decided yet (a client that defers, or no root yet)."""
+
+    sample_rate: float | None
+    sample_rand: str | None
+    """``0.000000`` to ``0.999999``; ``sample_rand < sample_rate`` exactly when sampled."""
+
+    transaction: str | None
+    """Name of the head's transaction, where it is good enough for the sampling context."""
+
+    dynamic_sampling_context: dict[str, str] | None
+    """Frozen once set: what came with the trace, or what its head first sent."""
+
+    def __init__(
+        self,
+        entries: Sequence[tuple[str, str]] = (),
+        *,
+        sampled: bool | None,
+        sample_rate: float | None = None,
+        sample_rand: str | None = None,
+        transaction: str | None = None,
+        dynamic_sampling_context: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(entries)
+        self.sampled = sampled
+        self.sample_rate = sample_rate
+        self.sample_rand = sample_rand
+        self.transaction = transaction
+        self.dynamic_sampling_context = dynamic_sampling_context
+
+
+def sampled_flag(span_context: SpanContext) -> bool | None:
+    """Return the decision that this span context stands for; ``None``: undecided."""
+    if span_context.trace_flags.sampled:
+        return True
+    state = span_context.trace_state
+    return state.sampled if isinstance(state, SentryTraceState) else False
+
+
+def with_ot(entries: Sequence[tuple[str, str]], ot: str) -> list[tuple[str, str]]:
+    """Put OpenTelemetry's entry first, as W3C Trace Context asks of whoever changed it."""
+    rest = [entry for entry in entries if entry[0] != "ot"][:31]
+    return [("ot", ot), *rest] if ot else rest
+
+
+def parse_ot(value: str) -> dict[str, str]:
+    """Split OpenTelemetry's tracestate entry: ``th:c;rv:...`` → ``{"th": "c", "rv": "..."}``."""
+    return dict(part.split(":", 1) for part in value.split(";") if ":" in part)
+
+
+def randomness(trace_id: int, state: TraceState) -> int:
+    """Return the trace's 56 random bits: ``rv`` if it was sent, else the trace id's last 7 bytes."""
+    ot = state.get("ot")
+    if ot:
+        explicit = parse_ot(ot).get("rv", "")
+        if len(explicit) == RANDOM_BITS // 4:
+            try:
+                return int(explicit, 16)
+            except ValueError:
+                pass
+    return trace_id & (_RANGE - 1)
+
+
+def threshold(rate: float) -> int:
+    """Return T; a trace is kept when its randomness is at least T."""
+    return _RANGE - round(round(rate, 6) * _RANGE)
+
+
+def threshold_text(rejection: int) -> str:
+    """Write T as ``th`` has it: hexadecimal without trailing zeros."""
+    return f"{rejection:014x}".rstrip("0") or "0"
+
+
+def sample_rand_of(random_bits: int) -> str:
+    """
+    Return Sentry's ``sample_rand`` for OpenTelemetry's randomness.
+
+    ``R >= T`` and ``sample_rand < rate`` are the same decision for every rate that is a multiple
+    of 0.000001: ``sample_rand`` is 1 - R / 2^56, floored to six digits.
+    """
+    millionths = ((_RANGE - 1 - random_bits) * _MILLION) >> RANDOM_BITS
+    return f"0.{millionths:06d}"
+
+
+def randomness_of(sample_rand: str) -> int | None:
+    """Return randomness that gives ``sample_rand`` back; ``None`` where it is no share of one."""
+    try:
+        share = float(sample_rand)
+    except ValueError:
+        return None
+    if not 0.0 <= share < 1.0:
+        return None
+    millionths = min(round(share * _MILLION), _MILLION - 1)
+    return _RANGE - 1 - -(-millionths * _RANGE // _MILLION)

@@ -1,0 +1,197 @@
+"""Build and send transactions in one background thread, from a bounded queue."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Protocol
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+
+from otel_sentry._logging import logger, report
+from otel_sentry.transactions.tree import grow
+
+if TYPE_CHECKING:
+    from contextvars import Context
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from otel_sentry.transactions.segment import Segment
+    from otel_sentry.transactions.tree import Tree
+
+GRACE_SECONDS = 0.1
+"""How long a finished segment waits for spans that end a little after its root."""
+
+MAX_QUEUED_SPANS = 20_000
+"""Bound of the queue, in spans: about 100 MB at most."""
+
+_IDLE_SECONDS = 60.0
+
+
+class Send(Protocol):
+    """Where finished trees go, and where what is lost is counted."""
+
+    def transaction(self, tree: Tree, context: Context) -> None:
+        """Send a tree as one transaction."""
+
+    def lost(self, reason: str, *, transactions: int, spans: int) -> None:
+        """Count what does not leave the process (Sentry client reports)."""
+
+
+class Assembler:
+    """
+    Take queued segments after their grace time, and send them as transactions.
+
+    The thread starts with the first segment, so a process that only forks has none.
+    """
+
+    def __init__(
+        self, send: Send, *, grace: float = GRACE_SECONDS, max_queued_spans: int = MAX_QUEUED_SPANS
+    ) -> None:
+        self._send = send
+        self._grace = grace
+        self._max_queued_spans = max_queued_spans
+        self.generation = 0
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            after_fork = weakref.WeakMethod(self._after_fork_in_child)
+            os.register_at_fork(after_in_child=lambda: (call := after_fork()) and call())
+
+    def _reset(self) -> None:
+        # Re-entrant: a span may be ended by the garbage collector, in the middle of submit().
+        self._lock = threading.RLock()
+        self._wake = threading.Condition(self._lock)
+        self._queue: deque[tuple[float, int, Segment]] = deque()  # bound: max_queued_spans
+        self._queued_spans = 0
+        self._flushing = 0
+        self._busy = False
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def _after_fork_in_child(self) -> None:
+        """Start afresh: what was buffered is the parent's to send."""
+        self.generation += 1
+        self._reset()
+
+    def submit(self, segment: Segment) -> None:
+        """Queue a segment whose root has ended; never blocks on building or sending."""
+        size = len(segment.finished)
+        with self._lock:
+            if segment.queued:
+                return
+            if self._queued_spans + size > self._max_queued_spans:
+                self._drop(segment, "queue_overflow")
+                return
+            segment.queued = True
+            self._queued_spans += size
+            self._queue.append((time.monotonic() + self._grace, size, segment))
+            if self._thread is None and not self._closed:
+                self._start()
+            elif not self._busy:
+                self._wake.notify_all()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="otel-sentry.assembler", daemon=True)
+        try:
+            thread.start()
+            self._thread = thread
+        except RuntimeError:  # the interpreter is shutting down; flush() builds in its caller
+            self._thread = None
+
+    def _drop(self, segment: Segment, reason: str) -> None:
+        spans = len(segment.dropped)
+        transactions = 0
+        while segment.finished:
+            span = segment.finished.popleft()
+            spans += 1
+            transactions += span.context.span_id == segment.root_id
+        segment.dropped.clear()
+        self._send.lost(reason, transactions=transactions, spans=spans)
+        logger.warning(
+            "Transactions are dropped: more than %d spans wait to be sent. They are counted in"
+            " Sentry's client reports (%s).",
+            self._max_queued_spans,
+            reason,
+        )
+
+    def _run(self) -> None:
+        # Whatever this thread does (DNS, HTTP) is not the application's and is not traced.
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
+        generation = self.generation
+        while generation == self.generation:
+            segment = self._take()
+            if segment is None:
+                return
+            self._build(segment)
+
+    def _take(self) -> Segment | None:
+        """Wait for the next segment whose grace time is over; ``None`` once closed and empty."""
+        with self._lock:
+            self._busy = False
+            self._wake.notify_all()
+            while True:
+                if self._queue:
+                    wait = self._queue[0][0] - time.monotonic()
+                    if wait <= 0 or self._flushing or self._closed:
+                        self._busy = True
+                        _, size, segment = self._queue.popleft()
+                        self._queued_spans -= size
+                        return segment
+                    self._busy = True  # awake soon anyway: submit() need not notify
+                    self._wake.wait(wait)
+                elif self._closed:
+                    self._thread = None
+                    return None
+                else:
+                    self._busy = False
+                    self._wake.wait(_IDLE_SECONDS)
+
+    def _build(self, segment: Segment) -> None:
+        spans: list[ReadableSpan] = []
+        try:
+            # First the flag, then the spans: one that ends now is either taken here or queued.
+            segment.queued = False
+            while segment.finished:
+                spans.append(segment.finished.popleft())
+            dropped = len(segment.dropped)
+            segment.dropped.clear()
+            if dropped:
+                self._send.lost("buffer_overflow", transactions=0, spans=dropped)
+            trees, waiting = grow(spans, segment.root_id, segment.open)
+            segment.finished.extendleft(reversed(waiting))
+            context = segment.context or copy_context()
+            for tree in trees:
+                self._send.transaction(tree, context)
+            # The context holds the span that holds the segment: break the cycle.
+            segment.context = context if segment.finished else None
+        except Exception as error:  # noqa: BLE001 - the thread must live
+            report("building a transaction", error)
+            self._send.lost("internal_sdk_error", transactions=1, spans=len(spans))
+
+    def drain(self, timeout: float) -> bool:
+        """Build what is queued without its grace time; whether all was in ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            self._flushing += 1
+            self._wake.notify_all()
+            try:
+                while self._thread is not None and (self._queue or self._busy):
+                    wait = deadline - time.monotonic()
+                    if wait <= 0:
+                        return False
+                    self._wake.wait(min(wait, 0.05))
+                while self._queue:  # no thread could be started: the interpreter is shutting down
+                    self._build(self._queue.popleft()[2])
+            finally:
+                self._flushing -= 1
+        return True
+
+    def close(self) -> None:
+        """Stop the thread once the queue is empty."""
+        with self._lock:
+            self._closed = True
+            self._wake.notify_all()

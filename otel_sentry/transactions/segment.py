@@ -1,0 +1,68 @@
+"""Keep the finished spans of one local root, and of what was started below it in this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contextvars import Context
+
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import SpanContext
+
+_KEY = "otel_sentry.segment"
+
+
+class Segment:
+    """
+    The spans of one local root.
+
+    It travels with its spans (see :func:`attach`), so nothing maps ids to segments, and a segment
+    whose spans are never ended goes when they are collected. No lock: each step is one atomic
+    operation of a built-in container, in an order that loses nothing (see ``drain``).
+    """
+
+    __slots__ = ("context", "dropped", "finished", "generation", "open", "queued", "root_ended", "root_id")
+
+    def __init__(self, root_id: int, generation: int) -> None:
+        self.root_id = root_id
+        self.generation = generation
+        """The process (counted in forks) in which the segment was opened."""
+
+        self.open: set[int] = set()
+        """Ids of started and not ended spans; bounded by what the application keeps open."""
+
+        self.finished: deque[ReadableSpan] = deque()
+        """Ended spans not yet taken; bounded by ``max_spans``."""
+
+        self.dropped: deque[None] = deque()
+        """One entry a span over the limit; a deque, since ``+= 1`` is no atomic operation."""
+
+        self.context: Context | None = None
+        """The context variables at the end of the root (or of the last late span): Sentry's
+        scopes are among them."""
+
+        self.root_ended = False
+        """Whether the local root is over; what ends later is late."""
+
+        self.queued = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a span context that carries the segment be pickled: another process gets none."""
+        return (type(None), ())
+
+
+def attach(span_context: SpanContext, segment: Segment) -> None:
+    """
+    Let ``segment`` travel with ``span_context``.
+
+    ``on_start`` and ``on_end`` get different span objects that share this one, and children get
+    it as their parent.
+    """
+    span_context.__dict__[_KEY] = segment
+
+
+def segment_of(span_context: SpanContext) -> Segment | None:
+    """Return the segment that travels with ``span_context``."""
+    return span_context.__dict__.get(_KEY)

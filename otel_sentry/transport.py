@@ -1,0 +1,204 @@
+"""
+Deliver envelopes to Sentry over several connections at once, errors first.
+
+sentry-sdk's transport has one sender thread and a queue of 100: with Sentry 50 ms away it delivers
+about 20 transactions a second and drops the rest. Rate limits, proxies, TLS options, compression
+and client reports stay sentry-sdk's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+from sentry_sdk.transport import HttpTransport
+from sentry_sdk.utils import capture_internal_exceptions
+from sentry_sdk.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sentry_sdk.envelope import Envelope
+
+MAX_QUEUED_TRANSACTIONS = 1000
+"""Bound of the queue of transactions, in envelopes."""
+
+MAX_QUEUED_ERRORS = 1000
+"""Bound of the queue of everything else, in envelopes."""
+
+_IDLE_SECONDS = 10.0
+
+
+class DeliveryWorker(Worker):
+    """
+    Run submitted sends in up to ``connections`` threads, opened as the queue asks for them.
+
+    Urgent ones (errors) are taken first.
+    """
+
+    def __init__(self, connections: int) -> None:
+        self._connections = connections
+        # Re-entrant: a log call inside may be captured, and end up in submit() again.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._urgent: deque[Callable[[], Any]] = deque()  # bound: MAX_QUEUED_ERRORS
+        self._other: deque[Callable[[], Any]] = deque()  # bound: MAX_QUEUED_TRANSACTIONS
+        self._threads = 0  # bound: connections
+        self._idle = 0
+        self._killed = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a sender thread runs."""
+        return self._threads > 0
+
+    def full(self) -> bool:
+        """Whether the next transaction would be dropped."""
+        return len(self._other) >= MAX_QUEUED_TRANSACTIONS
+
+    def submit(self, callback: Callable[[], Any], *, urgent: bool = True) -> bool:
+        """Queue a send; ``False`` where there is no room, and it must be counted."""
+        queue, bound = (
+            (self._urgent, MAX_QUEUED_ERRORS) if urgent else (self._other, MAX_QUEUED_TRANSACTIONS)
+        )
+        with self._lock:
+            if len(queue) >= bound:
+                return False
+            queue.append(callback)
+            waiting = len(self._urgent) + len(self._other)
+            if waiting > self._idle and self._threads < self._connections:
+                self._start_thread()
+            self._changed.notify()
+        return True
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name="otel-sentry.sender", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down
+            return
+        self._threads += 1
+        self._idle += 1  # until it takes its first send
+
+    def _run(self) -> None:
+        # Requests to Sentry are not the application's and must not be traced.
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
+        while (send := self._take()) is not None:
+            with capture_internal_exceptions():
+                send()
+            del send  # it holds an envelope
+            with self._lock:
+                self._idle += 1
+                self._changed.notify_all()
+
+    def _take(self) -> Callable[[], Any] | None:
+        with self._lock:
+            deadline = time.monotonic() + _IDLE_SECONDS
+            while not (self._urgent or self._other):
+                wait = deadline - time.monotonic()
+                if self._killed or wait <= 0:
+                    self._threads -= 1
+                    self._idle -= 1
+                    return None
+                self._changed.wait(wait)
+            self._idle -= 1
+            return (self._urgent or self._other).popleft()
+
+    def flush(
+        self, timeout: float, callback: Callable[[int, float], Any] | None = None
+    ) -> bool:  # type: ignore[override]
+        """Wait until everything submitted was sent; whether it was, within ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            if callback is not None and self._pending():
+                callback(self._pending(), timeout)
+            while self._pending():
+                wait = deadline - time.monotonic()
+                if wait <= 0 or not self._threads:
+                    return False
+                self._changed.wait(wait)
+        return True
+
+    def _pending(self) -> int:
+        return len(self._urgent) + len(self._other) + self._threads - self._idle
+
+    def kill(self) -> None:
+        """Let the threads end after what they are sending; the queue is dropped."""
+        with self._lock:
+            self._killed = True
+            self._urgent.clear()
+            self._other.clear()
+            self._changed.notify_all()
+
+
+class SentryTransport(HttpTransport):
+    """sentry-sdk's HTTP transport with several senders; see the module."""
+
+    CONNECTIONS = 16
+
+    before_flush: Callable[[float], Any] | None = None
+    """Called with the timeout before a flush: what is being built belongs to it, too."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._counting = threading.Lock()
+        super().__init__(options)
+        if hasattr(os, "register_at_fork"):
+            after_fork = weakref.WeakMethod(self._after_fork_in_child)
+            os.register_at_fork(after_in_child=lambda: (call := after_fork()) and call())
+
+    def _after_fork_in_child(self) -> None:
+        """Share no connection with the parent, and send nothing that it will send."""
+        self._counting = threading.Lock()
+        self._worker = self._create_worker(self.options)
+        self._discarded_events.clear()
+        self._pool = self._make_pool()
+
+    def _create_worker(self, options: dict[str, Any]) -> Worker:  # noqa: ARG002
+        return DeliveryWorker(self.CONNECTIONS)
+
+    def _get_pool_options(self) -> dict[str, Any]:
+        return {**super()._get_pool_options(), "maxsize": self.CONNECTIONS}
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        """Queue an envelope; transactions wait for everything else."""
+
+        def send() -> None:
+            self._send_envelope(envelope)
+            self._flush_client_reports()
+
+        urgent = any(item.data_category != "transaction" for item in envelope.items)
+        worker: Any = self._worker
+        if not worker.submit(send, urgent=urgent):
+            self.on_dropped_event("full_queue")
+            for item in envelope.items:
+                self.record_lost_event("queue_overflow", item=item)
+
+    def record_lost_event(self, *args: Any, **kwargs: Any) -> None:
+        """Count what was lost; several senders do so at once."""
+        with self._counting:
+            super().record_lost_event(*args, **kwargs)
+
+    def _fetch_pending_client_report(self, force: bool = False, interval: int = 60) -> Any:
+        with self._counting:
+            return super()._fetch_pending_client_report(force=force, interval=interval)
+
+    def flush(
+        self, timeout: float, callback: Callable[[int, float], None] | None = None
+    ) -> bool:  # type: ignore[override]
+        """Send everything queued; whether all left within ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        if self.before_flush is not None:
+            self.before_flush(timeout)
+        worker: Any = self._worker
+        worker.submit(lambda: self._flush_client_reports(force=True))
+        return bool(worker.flush(max(0.0, deadline - time.monotonic()), callback))
+
+
+def transport_class(connections: int) -> type[SentryTransport]:
+    """Return the transport with a limit of connections; sentry-sdk makes the instance."""
+    return type("SentryTransport", (SentryTransport,), {"CONNECTIONS": connections})
