@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.instrumentation.distro import BaseDistro
+from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 
 from otel_sentry._logging import never_raise
 from otel_sentry.settings import Settings, read_env_file
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 
-class SentryDistro(BaseDistro):
+class SentryDistro(BaseDistro):  # type: ignore[misc] # BaseDistro is untyped
     """Named by the entry point ``opentelemetry_distro``: asked first, and for each library."""
 
     def _configure(self, **kwargs: Any) -> None:  # noqa: ARG002 - OpenTelemetry's signature
@@ -23,7 +23,7 @@ class SentryDistro(BaseDistro):
             for key, value in read_env_file(path).items():
                 os.environ.setdefault(key, value)
 
-    def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:  # type: ignore[override]
+    def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         """Instrument one library with what suits Sentry; nothing while the bridge is off."""
         from otel_sentry import pipeline
 

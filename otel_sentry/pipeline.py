@@ -140,7 +140,7 @@ def _other_signals(settings: Settings, variable: str) -> str:
 
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Set environment variables for OpenTelemetry's configuration, which takes them no other way."""
+    """Set what OpenTelemetry's configuration takes from the environment and nowhere else."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -109,9 +109,9 @@ class DeliveryWorker(Worker):
             self._idle -= 1
             return (self._urgent or self._other).popleft()
 
-    def flush(
+    def flush(  # type: ignore[override] # sentry-sdk's returns nothing
         self, timeout: float, callback: Callable[[int, float], Any] | None = None
-    ) -> bool:  # type: ignore[override]
+    ) -> bool:
         """Wait until everything submitted was sent; whether it was, within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         with self._lock:
@@ -187,9 +187,9 @@ class SentryTransport(HttpTransport):
         with self._counting:
             return super()._fetch_pending_client_report(force=force, interval=interval)
 
-    def flush(
+    def flush(  # type: ignore[override] # sentry-sdk's returns nothing
         self, timeout: float, callback: Callable[[int, float], None] | None = None
-    ) -> bool:  # type: ignore[override]
+    ) -> bool:
         """Send everything queued; whether all left within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         if self.before_flush is not None:

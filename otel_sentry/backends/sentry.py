@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -18,6 +18,7 @@ from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
 from otel_sentry.transactions.event import transaction_event
 from otel_sentry.transactions.tree import Tree, grow
+from otel_sentry.transport import SentryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ def build(bridge: Bridge) -> SpanProcessor:
     sender = SentrySender(bridge.propagator.dynamic_sampling_context)
     assembler = Assembler(sender)
     transport = bridge.client.transport if bridge.client is not None else None
-    if hasattr(transport, "before_flush"):
+    if isinstance(transport, SentryTransport):
         # sentry-sdk flushes where processes end (atexit, Celery's children): what is still being
         # built goes with it.
         transport.before_flush = assembler.drain
@@ -61,7 +62,7 @@ class SentrySender:
 
     def transaction(self, tree: Tree, context: Context) -> None:
         """Capture a transaction, with the Sentry scopes that ``context`` holds applied to it."""
-        event = transaction_event(tree, self._dynamic_sampling_context(tree.root.context))
+        event: Any = transaction_event(tree, self._dynamic_sampling_context(tree.root.context))
         context.run(sentry_sdk.capture_event, event, {OURS: own_fields(event)})
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:
@@ -79,9 +80,10 @@ class SentrySender:
         transport = sentry_sdk.get_client().transport
         if transport is None:
             return True
-        # sentry-sdk's own transports return nothing, ours whether everything left.
-        result: object = transport.flush(timeout)
-        return result is not False
+        if isinstance(transport, SentryTransport):
+            return transport.flush(timeout)
+        transport.flush(timeout)
+        return True
 
 
 class SentrySpanExporter(SpanExporter):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 # The scope is compared when read: a context may outlive the unit of work (Celery's main loop).
-_local_root: ContextVar[tuple[Any, Span] | None] = ContextVar("otel_sentry.local_root", default=None)
+_local_root: ContextVar[tuple[Any, Span] | None] = ContextVar("otel_sentry.root", default=None)
 
 
 def remember_root(span: Span) -> None:

@@ -47,13 +47,16 @@ _DEFAULT_OP = "function"
 
 
 def _explicit(meaning: Meaning, attributes: Mapping[str, Any]) -> Meaning:
-    for key, field in _EXPLICIT.items():
-        value = attributes.get(key)
-        if isinstance(value, str) and value:
-            meaning = meaning._replace(**{field: value})
-            if field == "name" and "sentry.source" not in attributes:
-                meaning = meaning._replace(source="custom")
-    return meaning
+    explicit: dict[str, Any] = {
+        field: value
+        for key, field in _EXPLICIT.items()
+        if isinstance(value := attributes.get(key), str) and value
+    }
+    if not explicit:
+        return meaning
+    if "name" in explicit:
+        explicit.setdefault("source", "custom")
+    return meaning._replace(**explicit)
 
 
 _EXPLICIT = {

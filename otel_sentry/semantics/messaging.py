@@ -50,7 +50,8 @@ def _celery_task(name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> st
         return None
     if name.startswith(prefix) and "messaging.system" not in attributes:
         return name[len(prefix) :]
-    return first(attributes, "celery.task_name")
+    task = first(attributes, "celery.task_name")
+    return None if task is None else str(task)
 
 
 def extra_data(kind: SpanKind, attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,16 @@ class Segment:
     operation of a built-in container, in an order that loses nothing (see ``drain``).
     """
 
-    __slots__ = ("context", "dropped", "finished", "generation", "open", "queued", "root_ended", "root_id")
+    __slots__ = (
+        "context",
+        "dropped",
+        "finished",
+        "generation",
+        "open",
+        "queued",
+        "root_ended",
+        "root_id",
+    )
 
     def __init__(self, root_id: int, generation: int) -> None:
         self.root_id = root_id
@@ -65,4 +74,5 @@ def attach(span_context: SpanContext, segment: Segment) -> None:
 
 def segment_of(span_context: SpanContext) -> Segment | None:
     """Return the segment that travels with ``span_context``."""
-    return span_context.__dict__.get(_KEY)
+    segment: Segment | None = span_context.__dict__.get(_KEY)
+    return segment

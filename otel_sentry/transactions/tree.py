@@ -55,7 +55,8 @@ def _top(span: ReadableSpan, by_id: dict[int, ReadableSpan]) -> int:
             break
         seen.add(span.parent.span_id)
         span = by_id[span.parent.span_id]
-    return span.context.span_id
+    span_id: int = span.context.span_id
+    return span_id
 
 
 def _start(span: ReadableSpan) -> int:
