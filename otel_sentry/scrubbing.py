@@ -74,6 +74,11 @@ PERSONAL_KEYS = (
 
 _SQL_KEYS = frozenset({"db.statement", "db.query.text"})
 
+# Sentry's protocol: set by the configuration or made by us, and told apart by their exact text.
+_PROTOCOL_KEYS = frozenset(
+    {"dist", "environment", "event_id", "parent_span_id", "release", "span_id", "trace_id"}
+)
+
 # Source code, not data: `token = read_token()` must stay readable.
 _SOURCE_KEYS = frozenset(
     {"abs_path", "context_line", "filename", "function", "module", "post_context", "pre_context"}
@@ -101,7 +106,8 @@ _SHAPES = tuple(
         ),
         ("eyJ", r"\beyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"),
         ("://", r"(?<=://)[^\s/?#@:]{0,256}:[^\s/?#@]{1,256}(?=@)"),
-        ("@", r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"),
+        # The last part of an e-mail address has no digit: `shop@1.2.3` is a release.
+        ("@", r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,63}(?![\w.-]*\d)"),
         ("sk_", r"\bsk_(?:live|test)_\w{8,}"),
         ("gh", r"\bgh[pousr]_\w{20,}"),
         ("xox", r"\bxox[abprs]-[\w-]{10,}"),
@@ -245,6 +251,8 @@ class Scrubber:
 
     def _value(self, key: str, value: Any, depth: int) -> Any:
         if value is None or isinstance(value, bool):
+            return value
+        if key in _PROTOCOL_KEYS and isinstance(value, str):
             return value
         if self.is_sensitive(key):
             return FILTERED

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import pytest
+
+from tests.servers import redis_server
+
+
+def pytest_report_header() -> str:
+    """Name the versions under test."""
+    names = ("opentelemetry-sdk", "opentelemetry-instrumentation", "sentry-sdk", "sqlalchemy")
+    return ", ".join(f"{name} {version(name)}" for name in names)
+
+
+@pytest.fixture(scope="session")
+def redis_url():
+    """Return the URL of a real Redis for the whole run."""
+    with redis_server() as url:
+        yield url
