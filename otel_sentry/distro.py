@@ -29,9 +29,10 @@ class SentryDistro(BaseDistro):  # type: ignore[misc] # BaseDistro is untyped
 
         if not pipeline.is_active():
             return
-        from otel_sentry.instrumentation import options_for
+        from otel_sentry.instrumentation import instrumented, options_for
 
         super().load_instrumentor(entry_point, **{**options_for(entry_point.name), **kwargs})
+        instrumented(entry_point.name)
 
 
 class SentryConfigurator:

@@ -48,6 +48,15 @@ At most this many spans of one transaction; the rest is counted in client report
 **Default value:** ``1000``
 """
 
+OTEL_SENTRY_INFRASTRUCTURE_SPANS = "OTEL_SENTRY_INFRASTRUCTURE_SPANS"
+"""
+.. envvar:: OTEL_SENTRY_INFRASTRUCTURE_SPANS
+
+``true``: also record what plumbing does: Celery's own broker and result commands, connection
+set-up, CLIENT spans without a parent.
+**Default value:** ``false``
+"""
+
 OTEL_SENTRY_CONNECTIONS = "OTEL_SENTRY_CONNECTIONS"
 """
 .. envvar:: OTEL_SENTRY_CONNECTIONS

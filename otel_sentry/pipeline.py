@@ -12,13 +12,12 @@ from opentelemetry import propagate
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk._configuration import _initialize_components
 from opentelemetry.trace import get_tracer_provider
-from sentry_sdk.scope import register_external_propagation_context
 
 from otel_sentry import backends, processes
 from otel_sentry._logging import logger
 from otel_sentry.backends import Bridge
 from otel_sentry.errors.client import set_up_client
-from otel_sentry.errors.linking import external_propagation_context
+from otel_sentry.errors.linking import start_linking
 from otel_sentry.instrumentation import instrument_beyond_range
 from otel_sentry.propagation import SentryPropagator
 from otel_sentry.sampling import build_sampler
@@ -106,7 +105,7 @@ def _set_up_traces(
             span_processors=processors,
         )
     propagate.set_global_textmap(_textmap(bridge.propagator))
-    register_external_propagation_context(external_propagation_context)
+    start_linking()
     disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
     instrument_beyond_range({name.strip() for name in disabled})
 

@@ -9,9 +9,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Link, Status
 
 from otel_sentry._logging import report
+from otel_sentry.backends._noise import NoiseFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from otel_sentry.backends import Bridge
     from otel_sentry.scrubbing import Scrubber
@@ -19,20 +20,28 @@ if TYPE_CHECKING:
 
 def scrubbed_batches(exporter: SpanExporter, bridge: Bridge) -> BatchSpanProcessor:
     """Return a batch processor whose background thread scrubs before ``exporter`` encodes."""
-    return BatchSpanProcessor(ScrubbingExporter(exporter, bridge.scrubber))
+    return BatchSpanProcessor(ScrubbingExporter(exporter, bridge.scrubber, NoiseFilter(bridge)))
 
 
 class ScrubbingExporter(SpanExporter):
-    """Scrub spans, then pass them on."""
+    """Leave noise out, scrub the rest, then pass it on."""
 
-    def __init__(self, exporter: SpanExporter, scrubber: Scrubber) -> None:
+    def __init__(
+        self,
+        exporter: SpanExporter,
+        scrubber: Scrubber,
+        is_noise: Callable[[ReadableSpan], bool] = lambda _: False,
+    ) -> None:
         self._exporter = exporter
         self._scrubber = scrubber
+        self._is_noise = is_noise
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export scrubbed copies; spans that cannot be scrubbed do not leave."""
         try:
-            scrubbed = [scrub_span(span, self._scrubber) for span in spans]
+            scrubbed = [
+                scrub_span(span, self._scrubber) for span in spans if not self._is_noise(span)
+            ]
         except Exception as error:  # noqa: BLE001
             report("scrubbing spans", error)
             return SpanExportResult.FAILURE

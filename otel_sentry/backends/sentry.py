@@ -12,11 +12,12 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
 
 from otel_sentry._logging import report
-from otel_sentry.errors.client import OURS, own_fields
+from otel_sentry.backends._noise import NoiseFilter
+from otel_sentry.errors.client import OURS
 from otel_sentry.errors.linking import remember_root
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
-from otel_sentry.transactions.event import transaction_event
+from otel_sentry.transactions.event import outline, transaction_event
 from otel_sentry.transactions.tree import Tree, grow
 from otel_sentry.transport import SentryTransport
 
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
     from otel_sentry.backends import Bridge
+    from otel_sentry.scrubbing import Scrubber
 
 
 def build(bridge: Bridge) -> SpanProcessor:
     """Return the span processor."""
-    sender = SentrySender(bridge.propagator.dynamic_sampling_context)
-    assembler = Assembler(sender)
+    sender = SentrySender(bridge.propagator.dynamic_sampling_context, bridge.scrubber)
+    assembler = Assembler(sender, is_noise=NoiseFilter(bridge))
     transport = bridge.client.transport if bridge.client is not None else None
     if isinstance(transport, SentryTransport):
         # sentry-sdk flushes where processes end (atexit, Celery's children): what is still being
@@ -53,17 +55,22 @@ class SentrySender:
 
     Args:
         dynamic_sampling_context: Returns that of the trace that a span context belongs to.
+        scrubber: Touches the transaction before sentry-sdk sees it.
     """
 
     def __init__(
-        self, dynamic_sampling_context: Callable[[SpanContext], Mapping[str, str]]
+        self,
+        dynamic_sampling_context: Callable[[SpanContext], Mapping[str, str]],
+        scrubber: Scrubber,
     ) -> None:
+        self._scrubber = scrubber
         self._dynamic_sampling_context = dynamic_sampling_context
 
     def transaction(self, tree: Tree, context: Context) -> None:
         """Capture a transaction, with the Sentry scopes that ``context`` holds applied to it."""
-        event: Any = transaction_event(tree, self._dynamic_sampling_context(tree.root.context))
-        context.run(sentry_sdk.capture_event, event, {OURS: own_fields(event)})
+        event = transaction_event(tree, self._dynamic_sampling_context(tree.root.context))
+        ours = self._scrubber.transaction(event)
+        context.run(sentry_sdk.capture_event, outline(event), {OURS: ours})
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:
         """Count in sentry-sdk's client reports."""
@@ -100,7 +107,7 @@ class SentrySpanExporter(SpanExporter):
         from otel_sentry import pipeline
 
         bridge = pipeline.bridge_from(os.environ)
-        self._sender = SentrySender(bridge.propagator.dynamic_sampling_context)
+        self._sender = SentrySender(bridge.propagator.dynamic_sampling_context, bridge.scrubber)
         self._lock = threading.Lock()
         self._waiting: dict[int, ReadableSpan] = {}
 

@@ -40,9 +40,11 @@ def set_up_client(
         return scrubber.event(event)
 
     def before_send_transaction(event: Any, hint: Any) -> Any:
-        # Event processors of sentry-sdk's framework integrations rename transactions.
-        event.update(hint.get(OURS, {}))
-        return scrubber.event(event)
+        scrubbed = scrubber.event(event)
+        ours = hint.get(OURS)
+        if ours is not None:
+            complete(scrubbed, ours)
+        return scrubbed
 
     ignore_logger("otel_sentry")
     sentry_sdk.init(
@@ -62,6 +64,14 @@ def set_up_client(
     return sentry_sdk.get_client()
 
 
-def own_fields(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of our transaction that nothing but the user's own hook may change."""
-    return {key: event[key] for key in ("transaction", "transaction_info")}
+def complete(event: dict[str, Any], ours: dict[str, Any]) -> None:
+    """
+    Put our transaction, already plain and scrubbed, into what sentry-sdk made of its outline.
+
+    sentry-sdk applies scopes and hooks to an outline without spans and data: its serialiser costs
+    more than everything else together. Its framework integrations' event processors rename
+    transactions; the name is ours.
+    """
+    contexts = {**event.get("contexts", {}), **ours["contexts"]}
+    event.update(ours)
+    event["contexts"] = contexts

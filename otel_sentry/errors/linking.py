@@ -10,8 +10,9 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.trace import Span, SpanContext, get_current_span
-from sentry_sdk import get_isolation_scope
+from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
+from sentry_sdk import Scope, get_isolation_scope
+from sentry_sdk.scope import register_external_propagation_context
 
 from otel_sentry.semantics import infer
 
@@ -22,9 +23,38 @@ if TYPE_CHECKING:
 _local_root: ContextVar[tuple[Any, Span] | None] = ContextVar("otel_sentry.root", default=None)
 
 
+# The scope that the process started with; at most one.
+_base_scope: list[Scope] = []
+
+_UNITS_OF_WORK = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
+
+
+def start_linking() -> None:
+    """Let sentry-sdk ask us for the current trace, and note the scope that requests start from."""
+    _base_scope[:] = [get_isolation_scope()]
+    register_external_propagation_context(external_propagation_context)
+
+
 def remember_root(span: Span) -> None:
-    """Remember the local root of the current Sentry isolation scope."""
-    _local_root.set((get_isolation_scope(), span))
+    """
+    Remember the local root of the current Sentry isolation scope.
+
+    A request or task gets a scope of its own here where no integration of sentry-sdk gave it one:
+    what one sets (user, tags) must not reach the next.
+    """
+    scope = get_isolation_scope()
+    if _base_scope and getattr(span, "kind", SpanKind.SERVER) in _UNITS_OF_WORK:
+        remembered = _local_root.get()
+        used_before = (
+            remembered is not None
+            and remembered[0] is scope
+            and remembered[1] is not span
+            and not remembered[1].is_recording()
+        )
+        if scope is _base_scope[0] or used_before:
+            scope = _base_scope[0].fork()
+            Scope.set_isolation_scope(scope)
+    _local_root.set((scope, span))
 
 
 def local_root() -> Span | None:

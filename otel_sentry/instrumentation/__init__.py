@@ -1,7 +1,8 @@
 """
 What each OpenTelemetry instrumentor is passed: one module a library, all of the same shape.
 
-``options()`` returns the keyword arguments of its ``instrument()``. Where contrib's instrumentation
+``options()`` returns the keyword arguments of its ``instrument()``; ``instrumented()``, where there is
+one, is called after it. Where contrib's instrumentation
 refuses a version of the library that our tests cover, ``BEYOND`` names it and ``instrument()``
 does it.
 """
@@ -28,6 +29,13 @@ def options_for(name: str) -> dict[str, Any]:
     if name not in _LIBRARIES:
         return {}
     return dict(_module(name).options())
+
+
+def instrumented(name: str) -> None:
+    """Do what has to follow the instrumentor registered as ``name``."""
+    follow = getattr(_module(name), "instrumented", None) if name in _LIBRARIES else None
+    if follow is not None:
+        follow()
 
 
 def instrument_beyond_range(disabled: Collection[str]) -> list[str]:

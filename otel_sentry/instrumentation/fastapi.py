@@ -1,21 +1,82 @@
-"""FastAPI: no span for each ASGI message; the request's root is remembered for error linking."""
+"""FastAPI: no span for each ASGI message; full routes below mounts; the root is remembered."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from otel_sentry._logging import never_raise
+from otel_sentry.trace_state import SentryTraceState
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from opentelemetry.trace import Span
+
+_MAX_MOUNTS = 10
 
 
 def options() -> dict[str, Any]:
     """Return the keyword arguments of ``FastAPIInstrumentor.instrument()``."""
-    return {"exclude_spans": ["receive", "send"], "server_request_hook": _remember}
+    return {"exclude_spans": ["receive", "send"], "server_request_hook": _on_request}
 
 
-def _remember(span: Span, scope: dict[str, Any]) -> None:  # noqa: ARG001 - the hook's signature
+def _on_request(span: Span, scope: dict[str, Any]) -> None:
     from otel_sentry.errors.linking import remember_root
 
-    # The span processor never sees a sampled-out root, but errors in it are linked all the same.
-    if not span.is_recording():
-        remember_root(span)
+    with never_raise("naming a request"):
+        # The span processor never sees a sampled-out root, but errors in it are linked all the same.
+        if not span.is_recording():
+            remember_root(span)
+        route = mounted_route(scope)
+        if route:
+            _rename(span, scope, route)
+
+
+def _rename(span: Span, scope: dict[str, Any], route: str) -> None:
+    name = f"{scope['method']} {route}" if "method" in scope else route
+    span.set_attribute("http.route", route)
+    span.update_name(name)
+    state = span.get_span_context().trace_state
+    if isinstance(state, SentryTraceState) and state.dynamic_sampling_context is None:
+        state.transaction = name
+
+
+def mounted_route(scope: dict[str, Any]) -> str | None:
+    """
+    Return the whole route of a request to a mounted application: ``/sub/deep/{x}``.
+
+    The instrumentation stops at the mount (``/sub``). ``None`` where nothing is mounted there, or
+    what is mounted has no route for the request.
+    """
+    from starlette.routing import Match, Mount
+
+    routes: Sequence[Any] = getattr(scope.get("app"), "routes", ())
+    if not any(isinstance(route, Mount) for route in routes):
+        return None
+    here = dict(scope)
+    prefix = ""
+    for _ in range(_MAX_MOUNTS):
+        for route in _flat(routes):
+            match, child_scope = route.matches(here)
+            if match is Match.FULL:
+                break
+        else:
+            return None
+        path = prefix + (getattr(route, "path", None) or "")
+        mount = getattr(route, "original_route", route)
+        if not isinstance(mount, Mount):
+            return path if prefix else None
+        prefix = path
+        here.update(child_scope)
+        routes = mount.routes or ()
+    return None
+
+
+def _flat(routes: Sequence[Any]) -> Iterable[Any]:
+    """Yield the routes of included routers, too (FastAPI 0.137 nests them)."""
+    try:
+        from fastapi.routing import iter_route_contexts
+    except ImportError:
+        return routes
+    flat: Iterable[Any] = iter_route_contexts(routes)
+    return flat

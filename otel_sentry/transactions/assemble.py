@@ -16,6 +16,7 @@ from otel_sentry._logging import logger, report
 from otel_sentry.transactions.tree import grow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextvars import Context
 
     from opentelemetry.sdk.trace import ReadableSpan
@@ -47,12 +48,24 @@ class Assembler:
     Take queued segments after their grace time, and send them as transactions.
 
     The thread starts with the first segment, so a process that only forks has none.
+
+    Args:
+        send: Where transactions go.
+        is_noise: Tells the spans that are left out.
+        grace: Seconds that a finished segment waits for late spans.
+        max_queued_spans: Bound of the queue.
     """
 
     def __init__(
-        self, send: Send, *, grace: float = GRACE_SECONDS, max_queued_spans: int = MAX_QUEUED_SPANS
+        self,
+        send: Send,
+        *,
+        is_noise: Callable[[ReadableSpan], bool] = lambda _: False,
+        grace: float = GRACE_SECONDS,
+        max_queued_spans: int = MAX_QUEUED_SPANS,
     ) -> None:
         self._send = send
+        self._is_noise = is_noise
         self._grace = grace
         self._max_queued_spans = max_queued_spans
         self.generation = 0
@@ -67,6 +80,9 @@ class Assembler:
         self._wake = threading.Condition(self._lock)
         self._queue: deque[tuple[float, int, Segment]] = deque()  # bound: max_queued_spans
         self._queued_spans = 0
+        # Numbers of spans whose root was never ended. Appended to by the garbage collector, which
+        # may run anywhere, so nothing but append() happens there. Bounded by the span processor.
+        self.abandoned: deque[int] = deque()
         self._flushing = 0
         self._busy = False
         self._closed = False
@@ -150,13 +166,24 @@ class Assembler:
                     self._busy = False
                     self._wake.wait(_IDLE_SECONDS)
 
+    def count_abandoned(self) -> None:
+        """Count the spans that were collected as garbage."""
+        lost = 0
+        while self.abandoned:
+            lost += self.abandoned.popleft()
+        if lost:
+            self._send.lost("insufficient_data", transactions=0, spans=lost)
+
     def _build(self, segment: Segment) -> None:
+        self.count_abandoned()
         spans: list[ReadableSpan] = []
         try:
             # First the flag, then the spans: one that ends now is either taken here or queued.
             segment.queued = False
             while segment.finished:
-                spans.append(segment.finished.popleft())
+                span = segment.finished.popleft()
+                if span.context.span_id == segment.root_id or not self._is_noise(span):
+                    spans.append(span)
             dropped = len(segment.dropped)
             segment.dropped.clear()
             if dropped:
@@ -184,6 +211,7 @@ class Assembler:
                     if wait <= 0:
                         return False
                     self._wake.wait(min(wait, 0.05))
+                self.count_abandoned()
                 while self._queue:  # no thread could be started: the interpreter is shutting down
                     self._build(self._queue.popleft()[2])
             finally:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SHUTDOWN_SECONDS = 2.0
 """How long the end of the process may take for what is queued."""
 
+_MAX_ABANDONED = 1000
+
 _OWN_SEGMENT = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
 
 
@@ -63,7 +65,11 @@ class SentrySpanProcessor(SpanProcessor):
                 segment = segment_of(parent)
             generation = self._assembler.generation
             if segment is None or segment.generation != generation:
-                segment = Segment(span_context.span_id, generation)
+                if len(self._assembler.abandoned) > _MAX_ABANDONED:
+                    self._assembler.count_abandoned()
+                segment = Segment(
+                    span_context.span_id, generation, self._assembler.abandoned
+                )
                 if self._on_root is not None:
                     self._on_root(span)
             attach(span_context, segment)

@@ -24,6 +24,8 @@ class Segment:
     """
 
     __slots__ = (
+        "__weakref__",
+        "abandoned",
         "context",
         "dropped",
         "finished",
@@ -34,8 +36,11 @@ class Segment:
         "root_id",
     )
 
-    def __init__(self, root_id: int, generation: int) -> None:
+    def __init__(self, root_id: int, generation: int, abandoned: deque[int]) -> None:
         self.root_id = root_id
+        self.abandoned = abandoned
+        """Where the number of spans goes that are collected as garbage with the segment."""
+
         self.generation = generation
         """The process (counted in forks) in which the segment was opened."""
 
@@ -56,6 +61,11 @@ class Segment:
         """Whether the local root is over; what ends later is late."""
 
         self.queued = False
+
+    def __del__(self) -> None:
+        lost = len(self.finished) + len(self.dropped)
+        if lost:
+            self.abandoned.append(lost)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a span context that carries the segment be pickled: another process gets none."""

@@ -1,0 +1,56 @@
+"""Make values plain: what can be written as JSON, read by Relay, and is not too long."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_TEXT = 8192
+"""Characters of one value; a longer one is cut and ends with an ellipsis."""
+
+MAX_ITEMS = 128
+"""Items of one list or mapping."""
+
+_MAX_DEPTH = 8
+
+
+def plain_mapping(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping of attributes with plain values."""
+    return {
+        key if type(key) is str and key.isascii() else plain_text(str(key)): plain(value)
+        for key, value in mapping.items()
+    }
+
+
+def plain_text(text: str) -> str:
+    """Return text without lone surrogates, which no JSON parser takes, and of bounded length."""
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return a plain value: text, number, flag, ``None``, or lists and mappings of these."""
+    kind = type(value)
+    if kind is str:
+        return plain_text(value)
+    if kind is bool or kind is int or value is None:
+        return value
+    if kind is float:
+        # JSON has no NaN and no infinity.
+        return value if isfinite(value) else str(value)
+    if isinstance(value, bytes):
+        return plain_text(value[:MAX_TEXT].decode("utf-8", "replace"))
+    if depth >= _MAX_DEPTH:
+        return "\N{HORIZONTAL ELLIPSIS}"
+    if isinstance(value, (list, tuple)):
+        return [plain(item, depth + 1) for item in value[:MAX_ITEMS]]
+    if isinstance(value, dict):
+        return {
+            plain_text(str(key)): plain(item, depth + 1)
+            for key, item in list(value.items())[:MAX_ITEMS]
+        }
+    return plain_text(str(value))

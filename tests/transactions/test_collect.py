@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import pickle
+import sys
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
+import pytest
+from opentelemetry import context as otel_context
+from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context, use_span
+
+from otel_sentry.transactions.segment import segment_of
+from tests.spans import Tracing, span_id
+
+
+@pytest.fixture
+def tracing():
+    """Return a fresh tracer provider with our processor."""
+    tracing = Tracing()
+    yield tracing
+    tracing.provider.shutdown()
+
+
+def names(event):
+    """Return the names of a transaction's spans, in order."""
+    return [span["description"] for span in event["spans"]]
+
+
+def test_a_root_and_its_children_are_one_transaction(tracing):
+    """Spans below a local root arrive in its transaction, in order of their start."""
+    with tracing.tracer.start_as_current_span("root"):
+        with tracing.tracer.start_as_current_span("a"), tracing.tracer.start_as_current_span("b"):
+            pass
+        with tracing.tracer.start_as_current_span("c"):
+            pass
+
+    (event,) = tracing.flush()
+    assert event["transaction"] == "root"
+    assert names(event) == ["a", "b", "c"]
+
+
+def test_two_roots_are_two_transactions(tracing):
+    """Each local root is a transaction of its own."""
+    for name in ("one", "two"):
+        with tracing.tracer.start_as_current_span(name):
+            pass
+
+    assert [event["transaction"] for event in tracing.flush()] == ["one", "two"]
+
+
+@pytest.mark.parametrize("kind", [SpanKind.SERVER, SpanKind.CONSUMER])
+def test_server_and_consumer_spans_open_a_segment(tracing, kind):
+    """A SERVER or CONSUMER span is a transaction even where its parent lives in this process."""
+    with (
+        tracing.tracer.start_as_current_span("outer") as outer,
+        tracing.tracer.start_as_current_span("inner", kind=kind),
+        tracing.tracer.start_as_current_span("child"),
+    ):
+        pass
+
+    inner_event, outer_event = tracing.flush()
+    assert names(inner_event) == ["child"]
+    assert inner_event["contexts"]["trace"]["parent_span_id"] == span_id(outer)
+    assert names(outer_event) == []
+
+
+def test_a_remote_parent_opens_a_segment(tracing):
+    """A span whose parent is in another process is a local root that names its parent."""
+    from opentelemetry.trace import SpanContext, TraceFlags
+
+    remote = SpanContext(77, 78, is_remote=True, trace_flags=TraceFlags(1))
+    context = set_span_in_context(NonRecordingSpan(remote))
+    tracing.tracer.start_span("root", context=context).end()
+
+    (event,) = tracing.flush()
+    assert event["contexts"]["trace"]["trace_id"] == f"{77:032x}"
+    assert event["contexts"]["trace"]["parent_span_id"] == f"{78:016x}"
+
+
+def test_a_span_context_carries_the_segment_to_other_threads(tracing):
+    """A child started from nothing but its parent's span context joins the parent's segment."""
+    with tracing.tracer.start_as_current_span("root") as root:
+        bare = set_span_in_context(NonRecordingSpan(root.get_span_context()))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(lambda: tracing.tracer.start_span("far", context=bare).end()).result()
+
+    (event,) = tracing.flush()
+    assert names(event) == ["far"]
+
+
+def test_a_span_may_end_on_another_thread(tracing):
+    """A span that is ended by another thread than started it is in its transaction."""
+    with tracing.tracer.start_as_current_span("root"):
+        child = tracing.tracer.start_span("child")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(child.end).result()
+
+    (event,) = tracing.flush()
+    assert names(event) == ["child"]
+
+
+def test_two_segments_of_one_trace_in_one_process(tracing):
+    """Nothing is keyed by trace id: two requests of one trace stay two transactions."""
+    with tracing.tracer.start_as_current_span("caller"):
+        context = otel_context.get_current()
+        first = tracing.tracer.start_span("first", context, SpanKind.SERVER)
+        second = tracing.tracer.start_span("second", context, SpanKind.SERVER)
+        for server, child in ((first, "1"), (second, "2")):
+            with use_span(server):
+                tracing.tracer.start_span(child).end()
+        second.end()
+        first.end()
+
+    by_name = {event["transaction"]: names(event) for event in tracing.flush()}
+    assert by_name == {"first": ["1"], "second": ["2"], "caller": []}
+
+
+def test_a_span_that_ends_soon_after_its_root_joins():
+    """Within the grace time a late span is still part of the transaction."""
+    tracing = Tracing(grace=30)
+    with tracing.tracer.start_as_current_span("root"):
+        late = tracing.tracer.start_span("late")
+    late.end()
+
+    (event,) = tracing.flush()
+    assert names(event) == ["late"]
+    tracing.provider.shutdown()
+
+
+def test_a_late_span_is_a_continuation(tracing):
+    """A span that ends after its transaction was sent arrives as one of its own, same parent."""
+    with tracing.tracer.start_as_current_span("root") as root:
+        late = tracing.tracer.start_span("late")
+        with use_span(late):
+            tracing.tracer.start_span("below").end()
+    tracing.flush()
+    late.end()
+
+    first, second = tracing.flush()
+    assert first["transaction"] == "root"
+    assert second["transaction"] == "late"
+    trace = second["contexts"]["trace"]
+    assert (trace["trace_id"], trace["parent_span_id"]) == (
+        first["contexts"]["trace"]["trace_id"],
+        span_id(root),
+    )
+
+
+def test_late_children_wait_for_their_open_parent(tracing):
+    """What ends below a late span that is still open is sent with it, not one by one."""
+    with tracing.tracer.start_as_current_span("root"):
+        late = tracing.tracer.start_span("late")
+    tracing.flush()
+    for name in ("one", "two", "three"):
+        with use_span(late):
+            tracing.tracer.start_span(name).end()
+        tracing.flush()
+    late.end()
+
+    _, continuation = tracing.flush()
+    assert continuation["transaction"] == "late"
+    assert names(continuation) == ["one", "two", "three"]
+
+
+def test_a_span_started_after_its_root_ended(tracing):
+    """A background task that starts after the response is a continuation of the request."""
+    with tracing.tracer.start_as_current_span("root") as root:
+        context = otel_context.get_current()
+    tracing.flush()
+    with tracing.tracer.start_as_current_span("task", context=context):
+        tracing.tracer.start_span("query").end()
+
+    _, task = tracing.flush()
+    assert (task["transaction"], names(task)) == ("task", ["query"])
+    assert task["contexts"]["trace"]["parent_span_id"] == span_id(root)
+
+
+def test_asyncio_tasks_join_and_outlive(tracing):
+    """Tasks of a request are in its transaction; one that outlives it is a continuation."""
+
+    async def work(name, gate):
+        with tracing.tracer.start_as_current_span(name):
+            await gate.wait()
+
+    async def serve():
+        now, later = asyncio.Event(), asyncio.Event()
+        with tracing.tracer.start_as_current_span("request"):
+            quick = [asyncio.create_task(work(f"quick {i}", now)) for i in range(3)]
+            slow = asyncio.create_task(work("slow", later))
+            await asyncio.sleep(0)
+            now.set()
+            await asyncio.gather(*quick)
+        tracing.flush()
+        later.set()
+        await slow
+
+    asyncio.run(serve())
+
+    request, slow = tracing.flush()
+    assert names(request) == ["quick 0", "quick 1", "quick 2"]
+    assert slow["transaction"] == "slow"
+
+
+def test_spans_over_the_limit_are_counted():
+    """The limit keeps the earliest spans and the root, and counts the rest."""
+    tracing = Tracing(max_spans=4)
+    with tracing.tracer.start_as_current_span("root"):
+        for number in range(10):
+            tracing.tracer.start_span(f"child {number}").end()
+
+    (event,) = tracing.flush()
+    assert names(event) == ["child 0", "child 1", "child 2"]
+    assert tracing.sink.counted == [("buffer_overflow", 0, 7)]
+    tracing.provider.shutdown()
+
+
+def test_never_ended_spans_are_reclaimed_and_counted(tracing):
+    """A root that is never ended goes with its last reference; its finished spans are counted."""
+    root = tracing.tracer.start_span("root")
+    with use_span(root):
+        tracing.tracer.start_span("child").end()
+    segment = weakref.ref(segment_of(root.get_span_context()))
+    del root
+    for _ in range(3):
+        gc.collect()
+
+    assert segment() is None
+    assert tracing.flush() == []
+    assert tracing.sink.counted == [("insufficient_data", 0, 1)]
+
+
+def test_the_context_at_the_end_of_the_root_is_kept(tracing):
+    """The transaction is captured in the context variables of its root's end."""
+    from contextvars import ContextVar
+
+    user = ContextVar("user", default="nobody")
+
+    def request(name):
+        with tracing.tracer.start_as_current_span("request"):
+            user.set(name)
+
+    for name in ("ada", "bob"):
+        copy_context().run(request, name)
+    tracing.flush()
+
+    assert [context.run(user.get) for context in tracing.sink.contexts] == ["ada", "bob"]
+
+
+def test_a_span_context_with_a_segment_can_be_pickled(tracing):
+    """Span contexts still travel to other processes, without their segment."""
+    with tracing.tracer.start_as_current_span("root") as root:
+        copied = pickle.loads(pickle.dumps(root.get_span_context()))
+
+    assert copied == root.get_span_context()
+    assert segment_of(copied) is None
+
+
+def test_a_broken_assembler_does_not_reach_the_application(tracing, monkeypatch, caplog):
+    """Whatever fails in us is logged once; starting and ending a span does not raise."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.setattr(tracing.assembler, "submit", None)
+
+    tracing.tracer.start_span("root").end()
+
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "otel_sentry failed while ending a span"
+    ]
+
+
+def test_every_span_of_many_threads_is_sent_once():
+    """With threads that switch all the time no span is lost, none is sent twice."""
+    tracing = Tracing(grace=0.0, max_queued_spans=10**6)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+
+    def work():
+        for _ in range(200):
+            with tracing.tracer.start_as_current_span("root"):
+                with tracing.tracer.start_as_current_span("a"):
+                    pass
+                late = tracing.tracer.start_span("late")
+            late.end()
+
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+
+    tracing.flush()
+    sent = tracing.sink.span_ids
+    assert len(sent) == len(set(sent)) == 4 * 200 * 3
+    assert tracing.sink.counted == []
+    tracing.provider.shutdown()
+
+
+def test_overflow_drops_whole_transactions_and_counts_them():
+    """What does not fit into the queue is dropped whole: sent and counted are all there was."""
+    tracing = Tracing(grace=30, max_queued_spans=50)
+    for _ in range(20):
+        with tracing.tracer.start_as_current_span("root"):
+            for _ in range(4):
+                tracing.tracer.start_span("child").end()
+
+    events = tracing.flush()
+    assert {len(event["spans"]) for event in events} == {4}
+    assert len(events) == 10
+    assert tracing.sink.counted == [("queue_overflow", 1, 5)] * 10
+    tracing.provider.shutdown()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_fork_with_an_open_request(tracing):
+    """The parent sends what it started; the child sends only what it starts, on its own thread."""
+    with tracing.tracer.start_as_current_span("before"):
+        pass
+    tracing.flush()
+    root = tracing.tracer.start_span("parent's")
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        tracing.sink.events.clear()
+        with use_span(root, end_on_exit=True):
+            tracing.tracer.start_span("child's").end()
+        tracing.provider.force_flush(5000)
+        os.write(write, ",".join(e["transaction"] for e in tracing.sink.events).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    root.end()
+
+    assert os.read(read, 100).decode() == "child's"
+    assert [event["transaction"] for event in tracing.flush()] == ["before", "parent's"]
+    os.close(read)
+    os.close(write)
