@@ -1,0 +1,80 @@
+# All of it happens in .venv, which the first target that needs it makes and fills.
+#
+#   PYTHON=python3.12   make .venv with this Python (default: python3; 3.10 or later)
+#   ARGS='...'          pass these to the command that the target runs
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint typecheck format docs changelog clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.test $(VENV)/.lint ## Make .venv with everything that work on the project needs.
+
+demo: $(VENV)/.demo ## Run a small shop and show the traces and errors that it sends.
+	@$(BIN)/otel-sentry demo $(ARGS)
+
+test: $(VENV)/.test ## Run the tests, or some of them: make test ARGS='tests/demo -x'.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.lint typecheck ## Check style, imports, spelling and types.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python docs/generate.py --check
+
+typecheck: $(VENV)/.lint ## Check the types.
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+format: $(VENV)/.lint ## Format the code, and repair what ruff can repair.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/.test ## Renew the generated parts of the docs.
+	$(BIN)/python docs/generate.py
+
+changelog: $(VENV)/.lint ## Show the changelog of the next release.
+	@$(BIN)/towncrier build --draft --version next
+
+clean: ## Remove .venv, caches and builds.
+	rm -rf $(VENV) build dist docs/_build .coverage* .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A file for each set of packages, so that pip runs again only when pyproject.toml has changed.
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/.pip
+	@echo "Installing the package and the demo's libraries into $(VENV) ..."
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/.pip
+	@echo "Installing the package and the tests' libraries into $(VENV) ..."
+	@$(PIP) --editable '.[demo]' --group test
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml | $(VENV)/.test
+	@echo "Installing the linters into $(VENV) ..."
+	@$(PIP) --group lint
+	@touch $@
+
+# pip knows dependency groups since 25.1. A .venv that someone else has made is left as it is.
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "$(PYTHON) is missing, or older than 3.10: name a newer one, make PYTHON=python3.12 ..." >&2; \
+	    exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); } || { \
+	    rm -rf $(VENV); \
+	    echo "$(PYTHON) cannot make $(VENV): apt install python3-venv (Debian, Ubuntu)" >&2; \
+	    exit 1; }
+	@$(PIP) --upgrade 'pip>=25.1'
+	@touch $@
