@@ -27,12 +27,13 @@ class SentryDistro(BaseDistro):  # type: ignore[misc] # BaseDistro is untyped
         """Instrument one library with what suits Sentry; nothing while the bridge is off."""
         from otel_sentry import pipeline
 
-        if not pipeline.is_active():
+        settings = pipeline.active_settings()
+        if settings is None:
             return
         from otel_sentry.instrumentation import instrumented, options_for
 
         super().load_instrumentor(entry_point, **{**options_for(entry_point.name), **kwargs})
-        instrumented(entry_point.name)
+        instrumented(entry_point.name, settings)
 
 
 class SentryConfigurator:

@@ -7,11 +7,9 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import sentry_sdk
 from opentelemetry import propagate
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk._configuration import _initialize_components
-from opentelemetry.trace import get_tracer_provider
 
 from otel_sentry import backends, processes
 from otel_sentry._logging import logger
@@ -33,9 +31,9 @@ if TYPE_CHECKING:
 _active: list[Settings] = []  # at most one; a list, so that no function rebinds a global
 
 
-def is_active() -> bool:
-    """Return whether the bridge was set up for traces in this process."""
-    return bool(_active)
+def active_settings() -> Settings | None:
+    """Return the settings that traces were set up with in this process; ``None``: they were not."""
+    return _active[0] if _active else None
 
 
 def configure(settings: Settings, *, auto_instrumentation_version: str | None = None) -> None:
@@ -55,7 +53,7 @@ def configure(settings: Settings, *, auto_instrumentation_version: str | None = 
     if processors:
         _set_up_traces(bridge, processors, auto_instrumentation_version)
         _active.append(bridge.settings)
-        processes.flush_on_sigterm(_flush)
+        processes.flush_on_sigterm()
     shown = ", ".join(names) or "none"
     logger.info(
         "otel_sentry ready: dsn=%s environment=%s release=%s traces=%s@%s errors=%s",
@@ -169,9 +167,3 @@ def _set_log_level(level: str) -> None:
         logger.addHandler(logging.StreamHandler())
         logger.propagate = False
 
-
-def _flush() -> None:
-    flush = getattr(get_tracer_provider(), "force_flush", None)
-    if flush is not None:
-        flush(int(processes.EXIT_SECONDS * 1000))
-    sentry_sdk.flush(processes.EXIT_SECONDS)

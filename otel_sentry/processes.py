@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from otel_sentry._logging import never_raise
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 EXIT_SECONDS = 2.0
 """How long the end of a process may take for telemetry."""
 
 
-def flush_on_sigterm(flush: Callable[[], None]) -> None:
+def flush() -> None:
+    """Send what is queued, within :data:`EXIT_SECONDS`."""
+    import sentry_sdk
+    from opentelemetry.trace import get_tracer_provider
+
+    with never_raise("flushing"):
+        flush_traces = getattr(get_tracer_provider(), "force_flush", None)
+        if flush_traces is not None:
+            flush_traces(int(EXIT_SECONDS * 1000))
+        sentry_sdk.flush(EXIT_SECONDS)
+
+
+def flush_on_sigterm() -> None:
     """
     Flush before SIGTERM ends the process, where the application has no handler of its own.
 
@@ -27,8 +36,7 @@ def flush_on_sigterm(flush: Callable[[], None]) -> None:
         return
 
     def handle(number: int, _frame: Any) -> None:
-        with never_raise("flushing at SIGTERM"):
-            flush()
+        flush()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 

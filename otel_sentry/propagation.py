@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
@@ -95,7 +96,7 @@ class SentryPropagator(TextMapPropagator):
                 if key.startswith(_SENTRY_PREFIX)
             },
         )
-        if remote is None:
+        if remote is None or self._is_foreign(remote):
             return context
         return set_span_in_context(NonRecordingSpan(remote), context)
 
@@ -119,8 +120,9 @@ class SentryPropagator(TextMapPropagator):
             setter.set(carrier, "sentry-trace", f"{trace}-{span}{flag}")
             if sampled is not None:
                 # W3C has no "undecided": flag 00 would make the receiver drop the trace.
-                flags = f"{span_context.trace_flags:02x}"
-                setter.set(carrier, "traceparent", f"00-{trace}-{span}-{flags}")
+                # The trace's decision, as above: a span of a kept trace may itself be dropped.
+                flags = span_context.trace_flags & ~TraceFlags.SAMPLED | sampled
+                setter.set(carrier, "traceparent", f"00-{trace}-{span}-{flags:02x}")
                 if span_context.trace_state:
                     setter.set(carrier, "tracestate", span_context.trace_state.to_header())
             entries += [
@@ -130,6 +132,12 @@ class SentryPropagator(TextMapPropagator):
         header = _format_baggage(entries)
         if header:
             setter.set(carrier, "baggage", header)
+
+    def _is_foreign(self, remote: SpanContext) -> bool:
+        """Return whether the trace comes from another Sentry organisation."""
+        context = getattr(remote.trace_state, "dynamic_sampling_context", None) or {}
+        ours, theirs = self._identity.get("org_id"), context.get("org_id")
+        return bool(ours and theirs and ours != theirs)
 
     def dynamic_sampling_context(self, span_context: SpanContext) -> dict[str, str]:
         """
@@ -179,12 +187,12 @@ def _remote_span_context(
     With the same trace id in both, the flag of ``sentry-trace`` decides, and an absent flag means
     "decide here": a Sentry client that defers sends ``traceparent ...-00`` beside it.
     """
-    sentry = _SENTRY_TRACE.fullmatch(sentry_trace)
+    sentry = _parse_sentry_trace(sentry_trace)
     w3c = _parse_traceparent(traceparent)
     sampled: bool | None
-    if sentry and int(sentry[1], 16) and int(sentry[2], 16):
-        trace, span = sentry[1], sentry[2]
-        sampled = None if sentry[3] is None else sentry[3] == "1"
+    if sentry:
+        trace, span, flag = sentry
+        sampled = None if flag is None else flag == "1"
         same_trace = w3c is not None and w3c[0] == trace
     elif w3c:
         trace, span, flags = w3c
@@ -208,6 +216,13 @@ def _remote_span_context(
     )
 
 
+def _parse_sentry_trace(header: str) -> tuple[str, str, str | None] | None:
+    match = _SENTRY_TRACE.fullmatch(header)
+    if not match or not int(match[1], 16) or not int(match[2], 16):
+        return None
+    return match[1], match[2], match[3]
+
+
 def _parse_traceparent(header: str) -> tuple[str, str, str] | None:
     match = _TRACEPARENT.fullmatch(header.rstrip(" \t"))
     if not match:
@@ -220,8 +235,12 @@ def _parse_traceparent(header: str) -> tuple[str, str, str] | None:
 
 def _parse_baggage(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
     """Yield the entries of all ``baggage`` lines, without properties, within W3C's limits."""
-    members = [member for line in lines for member in line[:_MAX_BAGGAGE_BYTES].split(",")]
-    for member in members[:_MAX_BAGGAGE_ENTRIES]:
+    size = 0
+    members = (member for line in lines for member in line.split(","))
+    for member in islice(members, _MAX_BAGGAGE_ENTRIES):
+        size += len(member) + 1
+        if size > _MAX_BAGGAGE_BYTES + 1:
+            return
         key, found, value = member.partition(";")[0].partition("=")
         key = key.strip()
         if found and key:
@@ -229,13 +248,14 @@ def _parse_baggage(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
 
 
 def _format_baggage(entries: Iterable[tuple[str, str]]) -> str:
-    """Write one ``baggage`` header; what exceeds W3C's limits is left out, the last ones first."""
+    """Write one ``baggage`` header; entries that W3C's limits leave no room for are left out."""
     members: list[str] = []
-    size = 0
+    left = _MAX_BAGGAGE_BYTES + 1  # the last entry needs no comma
     for key, value in entries:
-        member = f"{quote(key, safe='')}={quote(value, safe='')}"
-        size += len(member) + 1
-        if size > _MAX_BAGGAGE_BYTES or len(members) >= _MAX_BAGGAGE_ENTRIES:
-            break
-        members.append(member)
+        # "replace": a lone surrogate, which no header can hold, must not stop a request.
+        name, text = quote(key, safe="", errors="replace"), quote(value, safe="", errors="replace")
+        member = f"{name}={text}"
+        if len(member) < left and len(members) < _MAX_BAGGAGE_ENTRIES:
+            left -= len(member) + 1
+            members.append(member)
     return ",".join(members)

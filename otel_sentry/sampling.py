@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, TraceState, get_current_span
 
-from otel_sentry._logging import logger
-from otel_sentry.semantics import infer
-from otel_sentry.settings import Settings
+from otel_sentry._logging import logger, report
+from otel_sentry.semantics import Meaning, infer
+from otel_sentry.settings import VARIABLES, Settings, read
 from otel_sentry.trace_state import (
     SentryTraceState,
+    explicit_randomness,
+    format_ot,
+    implicit_randomness,
     parse_ot,
-    randomness,
     randomness_of,
     sample_rand_of,
     threshold,
@@ -26,11 +28,14 @@ from otel_sentry.trace_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Link
     from opentelemetry.util.types import Attributes
+
+
+_CELERY = "opentelemetry.instrumentation.celery"
 
 
 @dataclass(frozen=True)
@@ -50,20 +55,26 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     """
     rules = []
     for part in filter(None, (part.strip() for part in text.split(";"))):
-        pattern, _, rate_text = part.rpartition("=")
-        try:
-            rate = float(rate_text)
-        except ValueError:
-            rate = -1.0
-        if not pattern.strip() or not 0.0 <= rate <= 1.0:
+        rule = _parse_rule(part)
+        if rule is None:
             logger.warning(
                 "OTEL_SENTRY_SAMPLING_RULES: the rule %r is ignored. Write it as"
                 " 'GET /path=0.5' with a rate between 0 and 1.",
                 part,
             )
-            continue
-        rules.append(Rule(re.compile(translate(pattern.strip())), rate))
+        else:
+            rules.append(rule)
     return tuple(rules)
+
+
+def _parse_rule(part: str) -> Rule | None:
+    pattern, _, rate_text = part.rpartition("=")
+    try:
+        rate = float(rate_text)
+        compiled = re.compile(translate(pattern.strip()))
+    except (ValueError, re.error):  # Python 3.10 cannot compile [z-a]
+        return None
+    return Rule(compiled, rate) if pattern.strip() and 0.0 <= rate <= 1.0 else None
 
 
 class SentrySampler(Sampler):
@@ -73,17 +84,21 @@ class SentrySampler(Sampler):
     * A local parent decides for its children.
     * A remote parent decides, unless it left the decision open (Sentry's browser SDK may).
     * A CLIENT span without a parent starts no trace: broker polling, heartbeats, pool set-up.
+      Neither does what Celery says to its broker while it publishes a message.
     * Else the first rule that matches, else the rate; the trace's own randomness is compared
       with it as OpenTelemetry's consistent probability sampling specifies, and
       ``sample_rand`` is derived from the same number, so that Sentry decides the same.
     """
 
-    def __init__(self, rate: float, rules: Iterable[Rule] = ()) -> None:
+    def __init__(
+        self, rate: float, rules: Iterable[Rule] = (), *, infrastructure_spans: bool = False
+    ) -> None:
         self._rate = rate
         self._rules = tuple(rules)
+        self._keep_plumbing = infrastructure_spans
         self._description = f"SentrySampler{{rate={rate},rules={len(self._rules)}}}"
 
-    def should_sample(  # noqa: PLR0913 - the signature is OpenTelemetry's
+    def should_sample(
         self,
         parent_context: Context | None,
         trace_id: int,
@@ -94,23 +109,32 @@ class SentrySampler(Sampler):
         trace_state: TraceState | None = None,  # noqa: ARG002
     ) -> SamplingResult:
         """Decide about one span; see the class."""
-        parent = get_current_span(parent_context).get_span_context()
+        parent_span = get_current_span(parent_context)
+        parent = parent_span.get_span_context()
         if parent.is_valid:
             state = parent.trace_state
             open_decision = (
                 parent.is_remote and isinstance(state, SentryTraceState) and state.sampled is None
             )
             if not open_decision:
-                sampled = parent.trace_flags.sampled
+                sampled = parent.trace_flags.sampled and not (
+                    kind is SpanKind.CLIENT and self._talks_to_broker(parent_span)
+                )
                 return SamplingResult(
                     Decision.RECORD_AND_SAMPLE if sampled else Decision.DROP,
                     attributes if sampled else None,
                     state,
                 )
             return self._decide(trace_id, name, kind, attributes, state)
-        if kind is SpanKind.CLIENT:
+        if kind is SpanKind.CLIENT and not self._keep_plumbing:
             return SamplingResult(Decision.DROP, None, SentryTraceState(sampled=None))
         return self._decide(trace_id, name, kind, attributes, TraceState())
+
+    def _talks_to_broker(self, parent: Any) -> bool:
+        if self._keep_plumbing or getattr(parent, "kind", None) is not SpanKind.PRODUCER:
+            return False
+        scope = getattr(parent, "instrumentation_scope", None)
+        return scope is not None and scope.name == _CELERY
 
     def _decide(
         self,
@@ -120,23 +144,21 @@ class SentrySampler(Sampler):
         attributes: Attributes,
         incoming: TraceState,
     ) -> SamplingResult:
-        meaning = infer(name, kind or SpanKind.INTERNAL, attributes or {})
+        meaning = _meaning(name, kind or SpanKind.INTERNAL, attributes or {})
         rate = self._rate_for(meaning.candidates)
         context = getattr(incoming, "dynamic_sampling_context", None)
-        random_bits = randomness(trace_id, incoming)
         ot = parse_ot(incoming.get("ot", ""))
-        if context and "rv" not in ot:
-            shared = randomness_of(context.get("sample_rand", ""))
-            if shared is not None:
-                random_bits = shared
-                ot["rv"] = f"{shared:014x}"
+        explicit = explicit_randomness(ot)
+        if explicit is None and context:
+            explicit = randomness_of(context.get("sample_rand", ""))
+        random_bits = implicit_randomness(trace_id) if explicit is None else explicit
         rejection = threshold(rate)
         sampled = random_bits >= rejection
-        ot.pop("th", None)
-        entries = [("th", threshold_text(rejection))] if sampled else []
-        text = ";".join(f"{key}:{value}" for key, value in [*entries, *ot.items()])
         state = SentryTraceState(
-            with_ot(list(incoming.items()), text),
+            with_ot(
+                list(incoming.items()),
+                format_ot(ot, threshold_text(rejection) if sampled else None, explicit),
+            ),
             sampled=sampled,
             sample_rate=rate,
             sample_rand=sample_rand_of(random_bits),
@@ -158,6 +180,15 @@ class SentrySampler(Sampler):
         return self._description
 
 
+def _meaning(name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Meaning:
+    """Infer what the span is; what an application wrote into attributes must not stop it."""
+    try:
+        return infer(name, kind, attributes)
+    except Exception as error:  # noqa: BLE001 - raised here, it would end the request
+        report("reading a span's attributes", error)
+        return Meaning(op="", description=name, name=name, source="url")
+
+
 def sentry_sampler(argument: str | None = None) -> Sampler:
     """
     Build the sampler for ``OTEL_TRACES_SAMPLER=sentry``, under any distribution.
@@ -165,12 +196,18 @@ def sentry_sampler(argument: str | None = None) -> Sampler:
     Never raises: OpenTelemetry would fall back to sampling everything. ``argument`` is
     ``OTEL_TRACES_SAMPLER_ARG``; it wins over ``SENTRY_TRACES_SAMPLE_RATE``.
     """
-    environ = dict(os.environ)
-    if argument and argument.strip():
-        environ["SENTRY_TRACES_SAMPLE_RATE"] = argument
-    return build_sampler(Settings.from_env(environ))
+    settings = Settings.from_env(os.environ)
+    rate = next(one for one in VARIABLES if one.field == "traces_sample_rate")
+    rate = replace(rate, name="OTEL_TRACES_SAMPLER_ARG", default=settings.traces_sample_rate)
+    return build_sampler(
+        replace(settings, traces_sample_rate=read(rate, {rate.name: argument or ""}))
+    )
 
 
 def build_sampler(settings: Settings) -> SentrySampler:
     """Build the sampler that the settings describe."""
-    return SentrySampler(settings.traces_sample_rate, parse_rules(settings.sampling_rules))
+    return SentrySampler(
+        settings.traces_sample_rate,
+        parse_rules(settings.sampling_rules),
+        infrastructure_spans=settings.infrastructure_spans,
+    )

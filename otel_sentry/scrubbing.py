@@ -9,7 +9,9 @@ look into is removed.
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from otel_sentry._logging import report
 
@@ -21,10 +23,11 @@ FILTERED = "[Filtered]"
 
 SENSITIVE_WORDS = frozenset(
     """
-    auth authentication authorization bearer cookie cookies credential credentials creds csrf
-    csrftoken cvc cvv jwt mysql_pwd otp passphrase passwd password passwords pin privatekey pwd
-    secret secrets session sessionid sid signature ssn token xsrf xsrftoken
-    """.split()
+    auth authentication authorization bearer cookie cookies cred credential credentials creds csrf
+    csrfmiddlewaretoken csrftoken cvc cvv iban idtoken jsessionid jwt otp pass passcode passphrase
+    passwd password passwords phpsessid pin privatekey pswd pw pwd secret secrets session sessionid
+    sid sig signature ssn token totp xsrf xsrftoken
+    """.split()  # noqa: SIM905 - one word a line would be a page
 )
 """A key is sensitive when one of its words (``userPassword``, ``x-auth-token``) is one of these."""
 
@@ -33,23 +36,24 @@ SENSITIVE_PHRASES = (
     "access_token",
     "account_key",
     "api_key",
-    "apikey",
+    "api_token",
     "auth_token",
     "card_number",
     "client_secret",
     "credit_card",
     "encryption_key",
-    "id_token",
     "password",
     "passwd",
     "private_key",
     "refresh_token",
     "secret",
-    "set_cookie",
     "signing_key",
-    "x_session",
+    "social_security",
 )
-"""... or when it holds one of these anywhere (``dbpassword``, ``x-api-key``)."""
+"""... or when it holds one of these, written together or apart (``dbpassword``, ``x-api-key``)."""
+
+HARMLESS_ENDINGS = frozenset({"count", "error", "exception", "length", "limit", "size", "type"})
+"""... unless it ends with one of these words (``token_count``, ``auth_type``)."""
 
 PERSONAL_KEYS = (
     "cf_connecting_ip",
@@ -84,59 +88,117 @@ _SOURCE_KEYS = frozenset(
     {"abs_path", "context_line", "filename", "function", "module", "post_context", "pre_context"}
 )
 
-# Sentry's own vocabulary, whose words look sensitive and are not.
-_HARMLESS_KEYS = frozenset({"public_key", "sessions", "session_mode", "has_session"})
+# Of an event: names of libraries, "pyjwt" among them, and their versions.
+_LIBRARY_KEYS = frozenset({"debug_meta", "modules", "sdk"})
 
 _MAX_DEPTH = 64  # deeper than sentry-sdk serialises; bounds the recursion
 _MAX_KNOWN_KEYS = 10_000  # bound of the cache of decided keys; beyond it keys are decided anew
 _MAX_KEY = 200
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W_\x00-\x7f]+")
+_SEGMENTS = re.compile(r"[a-z0-9]+")
+_APART = tuple(f"_{phrase}" for phrase in SENSITIVE_PHRASES)
+_TOGETHER = tuple(phrase.replace("_", "") for phrase in SENSITIVE_PHRASES)
+_NAME = re.compile(r"(?:b')?[\w.-]+'?")
 
 # The secrets that their shape gives away, each with a text that must be there for it to match: a
-# plain search is much cheaper than a regular expression. Every quantifier is bounded or cannot
-# backtrack.
+# plain search is much cheaper than a regular expression. Every quantifier is bounded, or starts
+# where no other match of it starts, so that no text takes more than linear time.
 _SHAPES = tuple(
     (needle, re.compile(pattern))
     for needle, pattern in (
+        # SQLAlchemy's errors; first, because it must not find what another one left.
+        ("[parameters: ", r"(?<=\[parameters: )(?!\[Filtered\])[^\n]+?(?=\]?(?:\n|\Z))"),
         (
             "-----BEGIN",
-            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[^-]|-(?!----END)){0,20000}"
-            r"(?:-----END[A-Z ]{0,60}-----)?",
+            (
+                r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+                r"(?:[^-]|-(?!----END)){0,20000}(?:-----END[A-Z ]{0,60}-----)?"
+            ),
         ),
-        ("eyJ", r"\beyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"),
-        ("://", r"(?<=://)[^\s/?#@:]{0,256}:[^\s/?#@]{1,256}(?=@)"),
-        # The last part of an e-mail address has no digit: `shop@1.2.3` is a release.
-        ("@", r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,63}(?![\w.-]*\d)"),
-        ("sk_", r"\bsk_(?:live|test)_\w{8,}"),
+        ("eyJ", r"(?<![\w-])eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"),
+        (
+            "://",
+            (
+                r"(?<=://)(?:[^\s/?#@:\"'<>]{0,256}:[^\s/?#\"'<>]{1,256}"
+                r"|[^\s/?#@:\"'<>]{16,256})(?=@)"
+            ),
+        ),
+        (
+            "@",
+            (
+                r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}"
+                r"(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})(?![\w-])"
+            ),
+        ),
+        ("sk", r"\bsk(?:_live_|_test_|-)[\w-]{16,}|\brk_live_\w{16,}"),
         ("gh", r"\bgh[pousr]_\w{20,}"),
+        ("github_pat_", r"\bgithub_pat_\w{20,}"),
+        ("glpat-", r"\bglpat-[\w-]{16,}"),
+        ("sntry", r"\bsntry[su]_[\w+/=]{20,}"),
         ("xox", r"\bxox[abprs]-[\w-]{10,}"),
+        ("AIza", r"\bAIza[\w-]{35}"),
         ("AKIA", r"\bAKIA[0-9A-Z]{16}\b"),
     )
 )
-_SCHEME = r"(?:bearer|basic|digest|token)\s{1,4}"
-_BEARER = re.compile(rf"\b({_SCHEME})[\w.~+/=:-]{{6,}}", re.IGNORECASE)
-_CARD = re.compile(r"(?<![\w.-])[2-6](?:[ -]?\d){12,18}(?![\w.-])")
+_SPACE = r"(?:\s|%20|\+){1,4}"
+_SCHEME = rf"(?i:bearer|basic|digest|token){_SPACE}"
+# In prose these words are followed by words; a credential has a digit, an = or camelCase.
+_BEARER = re.compile(
+    rf"\b((?i:bearer){_SPACE}(?!(?:tokens?|auth\w*|credentials?|header|realm|scheme)\b)"
+    rf"|(?i:basic|digest|token){_SPACE}(?=[A-Za-z.:+/~_-]{{0,80}}(?:[\d=]|[a-z][A-Z])))"
+    r"[\w.~+/=:-]{6,}"
+)
+_CARD = re.compile(
+    r"(?<![\w-])(?<!\d\.)(?:[2-6]\d{12,18}"
+    r"|[2-6]\d{3}([ +-])\d{4}\1\d{4}\1\d{2,4}(?:\1\d{3})?"
+    r"|3\d{3}([ +-])\d{6}\2\d{4,5})(?![\w-]|\.\d)"
+)
+# What the networks issue: an id of a database is rarely a card number, too.
+_NETWORKS = re.compile(
+    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[0-8]|2[2-7]|6\d|35)\d{14}|(?:5[06-8]|6\d)\d{15,17}"
+    r"|3[47]\d{13}|3[0689]\d{12}"
+)
 
-# `key=value`, `key: value`, `"key": "value"` inside a text, an URL or a form.
+# `key=value`, `key: value`, `"key": "value"` inside a text, an URL or a form; `--key value`.
 _KEY = re.compile(
-    r"(?<![\w.%-])([\w.%-]{1,80}(?:\[[\w-]{0,40}\]){0,3})\\?[\"']?\s{0,4}[=:](?!//)\s{0,4}"
+    r"(?<![\w.%-])(?:"
+    r"([\w.%-]+(?:\[[\w-]{0,40}\]){0,3})\\?[\"']?[\])]?\s{0,4}(=>|[=:!]=+|=|:(?!//|:))\s{0,4}"
+    r"|(--?[\w.-]+)\s{1,4}(?![\s-]))"
 )
+_SECOND_WORDS = frozenset({"Key", "Number", "key", "keys", "number"})  # API key: ...
+_QUOTED = (
+    r"\\\"(?:[^\"\\]|\\\\(?:\\.)?|\\[^\"\\])*(?:\\\")?"  # JSON inside a JSON string
+    r"|[A-Za-z]{0,2}\"(?:[^\"\\]|\\.)*\"?|[A-Za-z]{0,2}'(?:[^'\\]|\\.)*'?"
+)
+_BARE = r"[^\s&;,\"'}\]<>)]"
+# A comma, a quote, a bracket ends a value, unless the value goes on behind it.
+_ON = rf"[\"',;)\]}}](?![{{\[(]|[\w.%-]+\\?[\"']?\s{{0,4}}[=:]){_BARE}+"
 _VALUE = re.compile(
-    r"\[Filtered\]"
-    r"|\\?\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?"
-    rf"|(?:{_SCHEME})?[^\s&;,\"'}}\]<>)]+",
-    re.IGNORECASE,
+    rf"\[Filtered\]|{_QUOTED}"
+    r"|\[[^\]]{0,4000}\]?|\{[^}]{0,4000}\}?|\([^)]{0,4000}\)?"
+    rf"|(?:{_SCHEME})?{_BARE}+(?:{_ON})*",
+    re.DOTALL,
 )
-_REST_OF_LINE = re.compile(r"[^\r\n\"']*")
+_WHOLE_LINE = re.compile("authorization|cookie", re.IGNORECASE)
+_LINE = re.compile(rf"\[Filtered\]|{_QUOTED}|(?:=\"[^\"\r\n]*\"|[^\r\n\"'])*", re.DOTALL)
+# What stands for a value, or says that there is none.
+_PLACEHOLDER = re.compile(
+    r"(?:\?\d*|%s|%\(\w+\)s|\$\d+|:[a-z_]\w*|(?i:none|null|true|false))"
+    rf"(?!{_BARE}|{_ON})"
+)
 
 _MAX_REMEMBERED_TEXT = 256
 _MAX_REMEMBERED = 8192  # bound of the cache of texts that hold nothing to remove
 
 _SQL_LITERAL = re.compile(
-    r"'(?:[^']|'')*'?|\$\$.*?(?:\$\$|$)|(?<![\w.$:%@?])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)",
+    r"'(?:[^']|'')*'?"
+    r"|\$(\w*)\$(?<!\d\$).*?(?:\$\1\$|\Z)"
+    r"|(?<==)\s{0,4}\"[^\"]*\"(?!\.)"  # MySQL's and SQLite's strings; nobody compares with a table
+    r"|(?<![\w.$:%@?])-?(?:0x[0-9a-f]+|\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?!\w)",
     re.IGNORECASE | re.DOTALL,
 )
+_SQL_BETWEEN_QUOTES = re.compile(r"'.*'", re.DOTALL)
 
 
 class Scrubber:
@@ -144,7 +206,7 @@ class Scrubber:
     Remove what the rules name.
 
     Args:
-        scrub_keys: More keys to remove (compared like :data:`SENSITIVE_PHRASES`).
+        scrub_keys: More keys to remove; each also as a part of a longer key.
         keep_keys: Keys to keep whatever the rules say.
         scrub_user: Also remove what the application itself set as the user.
         send_default_pii: Keep IP addresses and what else :data:`PERSONAL_KEYS` names.
@@ -158,8 +220,8 @@ class Scrubber:
         scrub_user: bool = False,
         send_default_pii: bool = False,
     ) -> None:
-        self._phrases = (*SENSITIVE_PHRASES, *map(_normalise, scrub_keys))
-        self._keep = _HARMLESS_KEYS | {_normalise(key) for key in keep_keys}
+        self._more = tuple(filter(None, map(_normalise, scrub_keys)))
+        self._keep = {_normalise(key) for key in keep_keys}
         self._scrub_user = scrub_user
         self._personal = () if send_default_pii else PERSONAL_KEYS
         self._known: dict[str, bool] = {}  # bounded by _MAX_KNOWN_KEYS
@@ -169,19 +231,28 @@ class Scrubber:
         """Return whether the value under ``key`` must not leave the process."""
         known = self._known.get(key)
         if known is None:
-            known = self._decide(_normalise(key[:_MAX_KEY]))
-            if len(self._known) < _MAX_KNOWN_KEYS:
+            known = self._decide(key)
+            if len(self._known) < _MAX_KNOWN_KEYS and len(key) <= _MAX_KEY:
                 self._known[key] = known
         return known
 
     def _decide(self, key: str) -> bool:
-        if key in self._keep:
+        name = _normalise(key)
+        if name in self._keep:
             return False
-        words = key.split("_")
+        if name.endswith(self._personal) or any(phrase in name for phrase in self._more):
+            return True
+        words = name.split("_")
+        if words[-1] in HARMLESS_ENDINGS:
+            return False
         return (
             not SENSITIVE_WORDS.isdisjoint(words)
-            or any(phrase in key for phrase in self._phrases)
-            or any(key.endswith(personal) for personal in self._personal)
+            or any(phrase in f"_{name}" for phrase in _APART)
+            or any(
+                phrase in segment
+                for segment in _SEGMENTS.findall(key.lower())
+                for phrase in _TOGETHER
+            )
         )
 
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +263,8 @@ class Scrubber:
         """Return a free text (a message, an URL, a query string, a body) without secrets."""
         if text in self._clean:
             return text
-        scrubbed = self._without_pairs(text) if "=" in text or ":" in text else text
+        pairs = "=" in text or ":" in text or " -" in text
+        scrubbed = self._without_pairs(text) if pairs else text
         scrubbed = _without_shapes(scrubbed)
         if scrubbed == text and len(text) <= _MAX_REMEMBERED_TEXT:
             if len(self._clean) >= _MAX_REMEMBERED:
@@ -201,8 +273,13 @@ class Scrubber:
         return scrubbed
 
     def statement(self, statement: str) -> str:
-        """Return SQL without its literals; ``?`` stands for each."""
-        return self.text(_SQL_LITERAL.sub("?", statement))
+        """Return SQL without its literals, ``?`` stands for each; any other query as a text."""
+        if statement.lstrip()[:1] in {"{", "["}:
+            return self.text(statement)
+        if "\\'" in statement:
+            # An escaped quote in MySQL, an ordinary backslash in PostgreSQL.
+            statement = _SQL_BETWEEN_QUOTES.sub("?", statement)
+        return _without_shapes(_SQL_LITERAL.sub("?", statement))
 
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
         """
@@ -213,7 +290,7 @@ class Scrubber:
         try:
             scrubbed = {
                 key: value
-                if key in {"user", "spans", "request"}
+                if key in {"user", "spans", "request"} | _LIBRARY_KEYS
                 else self._value(key, value, 0)
                 for key, value in event.items()
             }
@@ -230,10 +307,13 @@ class Scrubber:
         return scrubbed
 
     def _user(self, user: dict[str, Any]) -> dict[str, Any]:
-        personal = {"email", "username", "name", "ip_address"} if self._scrub_user else set()
+        personal = {"email", "username", "name", "ip_address"}
         return {
-            key: FILTERED if key in personal or self.is_sensitive(key) and key != "ip_address"
+            key: (FILTERED if self._scrub_user else value)
+            if key in personal
             else value
+            if key == "id"
+            else self._value(str(key), value, 0)
             for key, value in user.items()
         }
 
@@ -244,43 +324,70 @@ class Scrubber:
         return scrubbed
 
     def _span(self, span: dict[str, Any]) -> dict[str, Any]:
-        scrubbed = self._mapping(span, 0)
-        if span.get("op") == "db" and isinstance(span.get("description"), str):
-            scrubbed["description"] = self.statement(span["description"])
+        """Only three fields of a span hold what the application knows; the rest is protocol."""
+        scrubbed = {**span, "data": self.attributes(span.get("data") or {})}
+        description = span.get("description")
+        if isinstance(description, str):
+            clean = self.statement if span.get("op") == "db" else self.text
+            scrubbed["description"] = clean(description)
+        for key in ("tags", "links"):
+            if key in span:
+                scrubbed[key] = self._value(key, span[key], 0)
         return scrubbed
 
     def _value(self, key: str, value: Any, depth: int) -> Any:
-        if value is None or isinstance(value, bool):
+        # No secret is a float, and durations have names like time_to_first_token.
+        if value is None or isinstance(value, (bool, float)):
             return value
         if key in _PROTOCOL_KEYS and isinstance(value, str):
             return value
         if self.is_sensitive(key):
             return FILTERED
-        if isinstance(value, str):
-            if key in _SQL_KEYS:
-                return self.statement(value)
-            return _without_shapes(value) if key in _SOURCE_KEYS else self.text(value)
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        return (
+            self._string(key, value) if isinstance(value, str) else self._other(key, value, depth)
+        )
+
+    def _string(self, key: str, value: str) -> str:
+        if key in _SQL_KEYS:
+            return self.statement(value)
+        return _without_shapes(value) if key in _SOURCE_KEYS else self.text(value)
+
+    def _other(self, key: str, value: Any, depth: int) -> Any:
         if isinstance(value, int):
-            return FILTERED if _is_card(str(value)) else value
-        if depth >= _MAX_DEPTH:
-            return FILTERED
-        if isinstance(value, dict):
+            # Compared first: Python does not write numbers of thousands of digits.
+            return FILTERED if 0 < value < 10**19 and _is_card(str(value)) else value
+        if isinstance(value, dict) and depth < _MAX_DEPTH:
             return self._mapping(value, depth + 1)
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple)) and depth < _MAX_DEPTH:
             return self._sequence(key, value, depth + 1)
-        return value
+        return value if isinstance(value, date) else FILTERED
 
     def _mapping(self, mapping: dict[Any, Any], depth: int) -> dict[Any, Any]:
-        return {
-            key: self._value(key if isinstance(key, str) else str(key), value, depth)
-            for key, value in mapping.items()
-        }
+        scrubbed = {key: self._value(str(key), value, depth) for key, value in mapping.items()}
+        name = mapping.get("name", mapping.get("key"))
+        if "value" in mapping and isinstance(name, str) and self.is_sensitive(name):
+            scrubbed["value"] = FILTERED
+        return scrubbed
 
     def _sequence(self, key: str, items: list[Any] | tuple[Any, ...], depth: int) -> Any:
         # A header is often a pair: ["authorization", "Bearer ..."].
-        if len(items) == 2 and isinstance(items[0], str) and self.is_sensitive(items[0]):  # noqa: PLR2004
+        if len(items) == 2 and self._names_a_secret(items[0]):  # noqa: PLR2004
             return [items[0], FILTERED]
-        return [self._value(key, item, depth) for item in items]
+        # ... and a command line a list: ["--password", "..."].
+        before = (None, *items)
+        return [
+            FILTERED
+            if isinstance(flag, str) and flag.startswith("-") and self._names_a_secret(flag)
+            else self._value(key, item, depth)
+            for flag, item in zip(before, items, strict=False)
+        ]
+
+    def _names_a_secret(self, item: Any) -> bool:
+        if isinstance(item, bytes):
+            item = item.decode("latin-1")
+        return isinstance(item, str) and bool(_NAME.fullmatch(item)) and self.is_sensitive(item)
 
     def _without_pairs(self, text: str) -> str:
         parts: list[str] = []
@@ -288,12 +395,17 @@ class Scrubber:
         match = _KEY.search(text)
         while match is not None:
             end = match.end()
-            if self.is_sensitive(match[1]):
-                whole_line = "cookie" in match[1].lower()
-                value = (_REST_OF_LINE if whole_line else _VALUE).match(text, end)
-                if value is not None and value.end() > end:
-                    parts += (text[done:end], FILTERED)
-                    done = end = value.end()
+            key = _key(match)
+            if self.is_sensitive(key):
+                # These headers have values with spaces, commas and pairs inside.
+                header = match[2] == ":" and _WHOLE_LINE.search(key)
+                value = _PLACEHOLDER.match(text, end)
+                if value is None:
+                    value = (_LINE if header else _VALUE).match(text, end)
+                    if value is not None and value.end() > end:
+                        parts += (text[done:end], FILTERED)
+                        done = value.end()
+                end = value.end() if value is not None else end
             match = _KEY.search(text, end)
         return "".join((*parts, text[done:])) if parts else text
 
@@ -303,20 +415,37 @@ def _normalise(key: str) -> str:
     return "_".join(_WORDS.findall(key.removeprefix("b'"))).lower()
 
 
+def _key(match: re.Match[str]) -> str:
+    key = match[1] or match[3]
+    if key in _SECOND_WORDS:
+        before = match.string[max(0, match.start() - 20) : match.start()]
+        first = re.search(r"[A-Za-z]+(?= $)", before)
+        return f"{first[0]} {key}" if first else key
+    return unquote(key) if "%" in key else key
+
+
 def _without_shapes(text: str) -> str:
     for needle, shape in _SHAPES:
         if needle in text:
             text = shape.sub(FILTERED, text)
-    if " " in text:
+    if " " in text or "+" in text or "%20" in text:
         text = _BEARER.sub(rf"\1{FILTERED}", text)
-    return _CARD.sub(lambda match: FILTERED if _is_card(match[0]) else match[0], text)
+    return _CARD.sub(_without_card, text)
+
+
+def _without_card(match: re.Match[str]) -> str:
+    text = match[0]
+    if _is_card(text):
+        return FILTERED
+    # Its check value may follow in the same way of writing: 4111 1111 1111 1111 123.
+    return FILTERED + text[-4:] if not text[-4].isdigit() and _is_card(text[:-4]) else text
 
 
 def _is_card(text: str) -> bool:
-    """Return whether the digits are a card number: 13 to 19 with a valid check digit (Luhn)."""
-    digits = [int(character) for character in text if character.isdigit()]
-    # ISO/IEC 7812: card networks start with 2 to 6; a time in nanoseconds starts with 1.
-    if not 13 <= len(digits) <= 19 or not 2 <= digits[0] <= 6:  # noqa: PLR2004
+    """Return whether this is a card number: of a network, with a valid check digit (Luhn)."""
+    text = re.sub(r"\D", "", text)
+    if not _NETWORKS.fullmatch(text):
         return False
+    digits = [int(character) for character in text]
     doubled = [2 * digit - 9 * (digit > 4) for digit in digits[-2::-2]]  # noqa: PLR2004
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
     Parse = Callable[[str], Any]
 
-_HOW_TO_DSN = "copy it from Sentry: Settings > Projects > your project > Client Keys (DSN)"
+_HOW_TO_DSN = (
+    "what Sentry shows under Settings > Projects > your project > Client Keys (DSN),"
+    " e.g. https://<key>@o1.ingest.sentry.io/42"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Settings:
     scrub_keys: tuple[str, ...]
     keep_keys: tuple[str, ...]
     scrub_user: bool
+    infrastructure_spans: bool
     max_spans: int
     connections: int
 
@@ -54,17 +59,17 @@ class Settings:
         how to fix it) and counts as unset.
         """
         values = {
-            variable.field: _read(variable, environ) for variable in VARIABLES if variable.field
+            variable.field: read(variable, environ) for variable in VARIABLES if variable.field
         }
         resource = _resource_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", ""))
         values["environment"] = (
             values["environment"]
             or resource.get("deployment.environment.name")
             or resource.get("deployment.environment")
-            or environ.get("ENVIRONMENT")
+            or environ.get("ENVIRONMENT", "").strip()
             or "production"
         )
-        values["release"] = values["release"] or resource.get("service.version")
+        values["release"] = values["release"] or resource.get("service.version") or None
         return cls(**values)
 
     @property
@@ -94,16 +99,18 @@ NEED_DSN = frozenset({"sentry"})
 
 def mask_dsn(dsn: str) -> str:
     """Return ``dsn`` without its key: ``https://***@o1.ingest.sentry.io/42``."""
-    scheme, found, rest = dsn.partition("://")
-    if not found:
+    scheme, _, rest = dsn.partition("://")
+    if scheme not in {"http", "https"}:
+        # Whatever stands there may be the key.
         return "***" if dsn else ""
     return f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else f"{scheme}://***"
 
 
 def _dsn(text: str) -> str:
-    """Check a DSN as https://develop.sentry.dev/sdk/foundations/transport/authentication/ has it."""
+    """Check a DSN (https://develop.sentry.dev/sdk/foundations/transport/authentication/)."""
     url = urlsplit(text)
     project = url.path.rpartition("/")[2]
+    port = url.port  # raises where it is no number
     if url.scheme not in {"http", "https"}:
         msg = "it does not start with http:// or https://"
         raise ValueError(msg)
@@ -113,10 +120,10 @@ def _dsn(text: str) -> str:
     if not url.hostname:
         msg = "it has no host"
         raise ValueError(msg)
-    if not project.isdigit():
+    if not (project.isascii() and project.isdigit()):
         msg = "it does not end with a numeric project id"
         raise ValueError(msg)
-    if url.port == 0:
+    if port == 0:
         msg = "its port is 0"
         raise ValueError(msg)
     return text
@@ -314,6 +321,15 @@ VARIABLES: tuple[Variable, ...] = (
         "Spans of one transaction, at most.",
     ),
     Variable(
+        "OTEL_SENTRY_INFRASTRUCTURE_SPANS",
+        "infrastructure_spans",
+        _flag,
+        False,
+        "true or false",
+        "Also record plumbing: Celery's own broker and result commands, connection set-up, CLIENT"
+        " spans without a parent.",
+    ),
+    Variable(
         "OTEL_SENTRY_CONNECTIONS",
         "connections",
         _whole(1),
@@ -333,7 +349,8 @@ VARIABLES: tuple[Variable, ...] = (
 """Every variable that the bridge reads, with the one place where its default stands."""
 
 
-def _read(variable: Variable, environ: Mapping[str, str]) -> Any:
+def read(variable: Variable, environ: Mapping[str, str]) -> Any:
+    """Return a variable's value, or its default and one warning where it has a bad one."""
     text = environ.get(variable.name, "").strip()
     if not text:
         return variable.default
@@ -367,7 +384,8 @@ def read_env_file(path: str) -> dict[str, str]:
     understood; nothing is expanded. An unreadable file warns and reads as empty.
     """
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - Path costs an import at start
+        # utf-8-sig: some editors start a file with a byte order mark.
+        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 - Path costs an import
             lines = file.read().splitlines()
     except (OSError, ValueError) as error:
         logger.warning(
@@ -380,8 +398,13 @@ def read_env_file(path: str) -> dict[str, str]:
     for line in lines:
         key, is_pair, value = line.strip().removeprefix("export ").partition("=")
         key, value = key.strip(), value.strip()
-        if not is_pair or not key.startswith(("SENTRY_", "OTEL_")):
+        # No environment takes a NUL; a file that holds one is no text.
+        if not is_pair or not key.startswith(("SENTRY_", "OTEL_")) or "\0" in line:
             continue
-        quoted = len(value) > 1 and value[0] in "\"'" and value.endswith(value[0])
-        found[key] = value[1:-1] if quoted else value.split(" #", 1)[0].rstrip()
+        quoted = _QUOTED.match(value)
+        found[key] = quoted[2] if quoted else _COMMENT.split(value, maxsplit=1)[0]
     return found
+
+
+_QUOTED = re.compile(r"""(["'])(.*?)\1\s*(?:#.*)?$""")
+_COMMENT = re.compile(r"(?:^|\s+)#")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanContext, TraceState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 RANDOM_BITS = 56
 """Bits of randomness of a trace (TraceState: Probability Sampling, OpenTelemetry specification)."""
 
 _RANGE = 1 << RANDOM_BITS
+_RV = re.compile(r"[0-9a-f]{14}")
 _MILLION = 1_000_000
+_MAX_VALUE = 256  # characters of a tracestate's value
+_MAX_ENTRIES = 32  # of a tracestate, https://www.w3.org/TR/trace-context/#list
 
 
 class SentryTraceState(TraceState):
@@ -66,31 +70,47 @@ def sampled_flag(span_context: SpanContext) -> bool | None:
 
 def with_ot(entries: Sequence[tuple[str, str]], ot: str) -> list[tuple[str, str]]:
     """Put OpenTelemetry's entry first, as W3C Trace Context asks of whoever changed it."""
-    rest = [entry for entry in entries if entry[0] != "ot"][:31]
-    return [("ot", ot), *rest] if ot else rest
+    rest = [entry for entry in entries if entry[0] != "ot"]
+    return [("ot", ot), *rest[: _MAX_ENTRIES - 1]] if ot else rest
 
 
 def parse_ot(value: str) -> dict[str, str]:
     """Split OpenTelemetry's tracestate entry: ``th:c;rv:...`` → ``{"th": "c", "rv": "..."}``."""
-    return dict(part.split(":", 1) for part in value.split(";") if ":" in part)
+    return dict(part.strip().split(":", 1) for part in value.split(";") if ":" in part)
 
 
-def randomness(trace_id: int, state: TraceState) -> int:
-    """Return the trace's 56 random bits: ``rv`` if it was sent, else the trace id's last 7 bytes."""
-    ot = state.get("ot")
-    if ot:
-        explicit = parse_ot(ot).get("rv", "")
-        if len(explicit) == RANDOM_BITS // 4:
-            try:
-                return int(explicit, 16)
-            except ValueError:
-                pass
+def format_ot(ot: Mapping[str, str], th: str | None, rv: int | None) -> str:
+    """
+    Write OpenTelemetry's tracestate entry anew; a threshold that came from elsewhere goes.
+
+    Args:
+        ot: What came, as :func:`parse_ot` has it; other keys stay, where there is room.
+        th: The threshold; ``None``: the trace was not kept, so it has none.
+        rv: The explicit randomness; ``None``: the trace id's applies.
+    """
+    members = [] if th is None else [f"th:{th}"]
+    members += [] if rv is None else [f"rv:{rv:014x}"]
+    members += [f"{key}:{value}" for key, value in ot.items() if key not in {"th", "rv"}]
+    while sum(map(len, members)) + len(members) - 1 > _MAX_VALUE:
+        members.pop()
+    return ";".join(members)
+
+
+def explicit_randomness(ot: Mapping[str, str]) -> int | None:
+    """Return ``rv`` of OpenTelemetry's tracestate entry; ``None``: absent or malformed."""
+    rv = ot.get("rv", "")
+    return int(rv, 16) if _RV.fullmatch(rv) else None
+
+
+def implicit_randomness(trace_id: int) -> int:
+    """Return the last 56 bits of a trace id, which W3C Trace Context wants random."""
     return trace_id & (_RANGE - 1)
 
 
 def threshold(rate: float) -> int:
     """Return T; a trace is kept when its randomness is at least T."""
-    return _RANGE - round(round(rate, 6) * _RANGE)
+    # In whole numbers: exactly the randomness whose sample_rand is below the rate.
+    return _RANGE - -(-round(round(rate, 6) * _MILLION) * _RANGE // _MILLION)
 
 
 def threshold_text(rejection: int) -> str:

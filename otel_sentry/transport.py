@@ -13,8 +13,11 @@ import threading
 import time
 import weakref
 from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import urllib3
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import capture_internal_exceptions
@@ -33,23 +36,37 @@ MAX_QUEUED_ERRORS = 1000
 
 _IDLE_SECONDS = 10.0
 
+_PATIENCE_SECONDS = 0.1
+"""How long a flush takes before it says that it takes long."""
+
+_RETRIES = urllib3.Retry(3, redirect=False)  # of connecting; as many as sentry-sdk's transport
+
+_LAG_SECONDS = 0.1
+"""How long the oldest transaction waits before one more connection is used."""
+
 
 class DeliveryWorker(Worker):
     """
     Run submitted sends in up to ``connections`` threads, opened as the queue asks for them.
 
-    Urgent ones (errors) are taken first.
+    Urgent ones (errors) are taken first. While one thread keeps up the others sleep: threads that
+    take turns run with cold caches and cost twice as much. One of them watches, so that a request
+    that hangs holds up nothing else for long.
     """
 
     def __init__(self, connections: int) -> None:
         self._connections = connections
         # Re-entrant: a log call inside may be captured, and end up in submit() again.
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._submitted = threading.Condition(self._lock)
+        self._sent = threading.Condition(self._lock)
         self._urgent: deque[Callable[[], Any]] = deque()  # bound: MAX_QUEUED_ERRORS
-        self._other: deque[Callable[[], Any]] = deque()  # bound: MAX_QUEUED_TRANSACTIONS
+        self._other: deque[tuple[float, Callable[[], Any]]] = deque()
+        """With the time of submission; bound: MAX_QUEUED_TRANSACTIONS."""
+
         self._threads = 0  # bound: connections
         self._idle = 0
+        self._flushing = 0
         self._killed = False
 
     @property
@@ -63,23 +80,27 @@ class DeliveryWorker(Worker):
 
     def submit(self, callback: Callable[[], Any], *, urgent: bool = True) -> bool:
         """Queue a send; ``False`` where there is no room, and it must be counted."""
-        queue, bound = (
-            (self._urgent, MAX_QUEUED_ERRORS) if urgent else (self._other, MAX_QUEUED_TRANSACTIONS)
-        )
         with self._lock:
-            if len(queue) >= bound:
-                return False
-            queue.append(callback)
-            waiting = len(self._urgent) + len(self._other)
-            if waiting > self._idle and self._threads < self._connections:
-                self._start_thread()
-            self._changed.notify()
+            if urgent:
+                if len(self._urgent) >= MAX_QUEUED_ERRORS:
+                    return False
+                self._urgent.append(callback)
+            else:
+                if self.full():
+                    return False
+                self._other.append((time.monotonic(), callback))
+            if not self._idle:
+                if self._threads < self._connections:
+                    self._start_thread()
+            elif urgent or len(self._other) == 1 or self._idle == self._threads:
+                self._submitted.notify()
         return True
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._run, name="otel-sentry.sender", daemon=True)
         try:
-            thread.start()
+            # In an empty context: the request that happens to be the first is none of its business.
+            Context().run(thread.start)
         except RuntimeError:  # the interpreter is shutting down
             return
         self._threads += 1
@@ -94,20 +115,28 @@ class DeliveryWorker(Worker):
             del send  # it holds an envelope
             with self._lock:
                 self._idle += 1
-                self._changed.notify_all()
+                self._sent.notify_all()
 
     def _take(self) -> Callable[[], Any] | None:
+        """Wait for something to send; ``None`` after having had nothing to do for long."""
         with self._lock:
-            deadline = time.monotonic() + _IDLE_SECONDS
-            while not (self._urgent or self._other):
-                wait = deadline - time.monotonic()
-                if self._killed or wait <= 0:
-                    self._threads -= 1
+            while not self._killed:
+                if self._urgent:
                     self._idle -= 1
-                    return None
-                self._changed.wait(wait)
+                    return self._urgent.popleft()
+                if not self._other:
+                    if not self._submitted.wait(_IDLE_SECONDS):
+                        break
+                    continue
+                wait = self._other[0][0] + _LAG_SECONDS - time.monotonic()
+                if wait <= 0 or self._flushing or self._idle == self._threads:
+                    self._idle -= 1
+                    return self._other.popleft()[1]
+                self._submitted.wait(wait)
+            self._threads -= 1
             self._idle -= 1
-            return (self._urgent or self._other).popleft()
+            self._sent.notify_all()
+            return None
 
     def flush(  # type: ignore[override] # sentry-sdk's returns nothing
         self, timeout: float, callback: Callable[[int, float], Any] | None = None
@@ -115,13 +144,23 @@ class DeliveryWorker(Worker):
         """Wait until everything submitted was sent; whether it was, within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         with self._lock:
-            if callback is not None and self._pending():
-                callback(self._pending(), timeout)
-            while self._pending():
-                wait = deadline - time.monotonic()
-                if wait <= 0 or not self._threads:
-                    return False
-                self._changed.wait(wait)
+            self._flushing += 1
+            self._submitted.notify_all()
+            try:
+                if not self._wait_until_sent(min(deadline, time.monotonic() + _PATIENCE_SECONDS)):
+                    if callback is not None:
+                        callback(self._pending(), timeout)
+                    return self._wait_until_sent(deadline)
+            finally:
+                self._flushing -= 1
+        return True
+
+    def _wait_until_sent(self, deadline: float) -> bool:
+        while self._pending():
+            wait = deadline - time.monotonic()
+            if wait <= 0 or not self._threads:
+                return False
+            self._sent.wait(wait)
         return True
 
     def _pending(self) -> int:
@@ -133,7 +172,7 @@ class DeliveryWorker(Worker):
             self._killed = True
             self._urgent.clear()
             self._other.clear()
-            self._changed.notify_all()
+            self._submitted.notify_all()
 
 
 class SentryTransport(HttpTransport):
@@ -145,7 +184,8 @@ class SentryTransport(HttpTransport):
     """Called with the timeout before a flush: what is being built belongs to it, too."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()
+        self._direct: dict[Any, tuple[Any, str]] = {}  # bound: the kinds of endpoint, two
         super().__init__(options)
         if hasattr(os, "register_at_fork"):
             after_fork = weakref.WeakMethod(self._after_fork_in_child)
@@ -153,7 +193,8 @@ class SentryTransport(HttpTransport):
 
     def _after_fork_in_child(self) -> None:
         """Share no connection with the parent, and send nothing that it will send."""
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()
+        self._direct = {}
         self._worker = self._create_worker(self.options)
         self._discarded_events.clear()
         self._pool = self._make_pool()
@@ -163,6 +204,20 @@ class SentryTransport(HttpTransport):
 
     def _get_pool_options(self) -> dict[str, Any]:
         return {**super()._get_pool_options(), "maxsize": self.CONNECTIONS}
+
+    def _request(self, method: str, endpoint_type: Any, body: Any, headers: Any) -> Any:
+        """
+        Post through the connection pool of the one host there is.
+
+        Finding that pool again for each request costs urllib3's pool manager half of the request.
+        """
+        if type(self._pool) is not urllib3.PoolManager:  # a proxy
+            return super()._request(method, endpoint_type, body, headers)
+        if endpoint_type not in self._direct:
+            url = self._auth.get_api_url(endpoint_type)
+            self._direct[endpoint_type] = (self._pool.connection_from_url(url), urlsplit(url).path)
+        pool, path = self._direct[endpoint_type]
+        return pool.urlopen(method, path, body=body, headers=headers, retries=_RETRIES)
 
     def capture_envelope(self, envelope: Envelope) -> None:
         """Queue an envelope; transactions wait for everything else."""

@@ -13,6 +13,7 @@ from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
 from otel_sentry.transactions.event import transaction_event
+from otel_sentry.transactions.translate import Translator
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -46,10 +47,10 @@ class Sink:
         self.events: list[dict[str, Any]] = []
         self.contexts: list[Context] = []
         self.counted: list[tuple[str, int, int]] = []
-        self._scrubber = Scrubber()
+        self._translate = Translator(Scrubber())
 
     def transaction(self, tree: Tree, context: Context) -> None:
-        self.events.append(self._scrubber.transaction(transaction_event(tree)))
+        self.events.append(transaction_event(tree, self._translate))
         self.contexts.append(context)
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:

@@ -18,6 +18,7 @@ from otel_sentry.errors.linking import remember_root
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
 from otel_sentry.transactions.event import outline, transaction_event
+from otel_sentry.transactions.translate import Translator
 from otel_sentry.transactions.tree import Tree, grow
 from otel_sentry.transport import SentryTransport
 
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
     from otel_sentry.backends import Bridge
-    from otel_sentry.scrubbing import Scrubber
 
 
 def build(bridge: Bridge) -> SpanProcessor:
     """Return the span processor."""
-    sender = SentrySender(bridge.propagator.dynamic_sampling_context, bridge.scrubber)
-    assembler = Assembler(sender, is_noise=NoiseFilter(bridge))
+    sender = _sender(bridge)
+    assembler = Assembler(sender)
     transport = bridge.client.transport if bridge.client is not None else None
     if isinstance(transport, SentryTransport):
         # sentry-sdk flushes where processes end (atexit, Celery's children): what is still being
@@ -49,28 +49,35 @@ def build(bridge: Bridge) -> SpanProcessor:
     )
 
 
+def _sender(bridge: Bridge) -> SentrySender:
+    translate = Translator(bridge.scrubber, NoiseFilter(bridge))
+    return SentrySender(bridge.propagator.dynamic_sampling_context, translate)
+
+
 class SentrySender:
     """
     Send trees of spans as transactions through whatever sentry-sdk client is active.
 
     Args:
         dynamic_sampling_context: Returns that of the trace that a span context belongs to.
-        scrubber: Touches the transaction before sentry-sdk sees it.
+        translate: Puts spans into Sentry's words.
     """
 
     def __init__(
         self,
         dynamic_sampling_context: Callable[[SpanContext], Mapping[str, str]],
-        scrubber: Scrubber,
+        translate: Translator,
     ) -> None:
-        self._scrubber = scrubber
+        self._translate = translate
         self._dynamic_sampling_context = dynamic_sampling_context
 
     def transaction(self, tree: Tree, context: Context) -> None:
         """Capture a transaction, with the Sentry scopes that ``context`` holds applied to it."""
-        event = transaction_event(tree, self._dynamic_sampling_context(tree.root.context))
-        ours = self._scrubber.transaction(event)
-        context.run(sentry_sdk.capture_event, outline(event), {OURS: ours})
+        event = transaction_event(
+            tree, self._translate, self._dynamic_sampling_context(tree.root.context)
+        )
+        described: Any = outline(event)
+        context.run(sentry_sdk.capture_event, described, {OURS: event})
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:
         """Count in sentry-sdk's client reports."""
@@ -106,8 +113,7 @@ class SentrySpanExporter(SpanExporter):
     def __init__(self) -> None:
         from otel_sentry import pipeline
 
-        bridge = pipeline.bridge_from(os.environ)
-        self._sender = SentrySender(bridge.propagator.dynamic_sampling_context, bridge.scrubber)
+        self._sender = _sender(pipeline.bridge_from(os.environ))
         self._lock = threading.Lock()
         self._waiting: dict[int, ReadableSpan] = {}
 

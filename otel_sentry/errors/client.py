@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
+from sentry_sdk.client import SDK_INFO
 from sentry_sdk.integrations.logging import ignore_logger
 
 from otel_sentry.errors.linking import link
@@ -39,11 +40,14 @@ def set_up_client(
         link(event, dynamic_sampling_context)
         return scrubber.event(event)
 
+    sdk: dict[str, Any] = {}
+
     def before_send_transaction(event: Any, hint: Any) -> Any:
         scrubbed = scrubber.event(event)
         ours = hint.get(OURS)
         if ours is not None:
-            complete(scrubbed, ours)
+            sdk.update({} if sdk else sdk_info(sentry_sdk.get_client()))
+            complete(scrubbed, ours, sdk)
         return scrubbed
 
     ignore_logger("otel_sentry")
@@ -64,7 +68,12 @@ def set_up_client(
     return sentry_sdk.get_client()
 
 
-def complete(event: dict[str, Any], ours: dict[str, Any]) -> None:
+def sdk_info(client: BaseClient) -> dict[str, Any]:
+    """Return what sentry-sdk says of itself in each event."""
+    return {**SDK_INFO, "integrations": sorted(client.integrations)}
+
+
+def complete(event: dict[str, Any], ours: dict[str, Any], sdk: dict[str, Any]) -> None:
     """
     Put our transaction, already plain and scrubbed, into what sentry-sdk made of its outline.
 
@@ -73,5 +82,4 @@ def complete(event: dict[str, Any], ours: dict[str, Any]) -> None:
     transactions; the name is ours.
     """
     contexts = {**event.get("contexts", {}), **ours["contexts"]}
-    event.update(ours)
-    event["contexts"] = contexts
+    event.update(ours, contexts=contexts, sdk=sdk)

@@ -18,6 +18,8 @@ from otel_sentry._logging import report
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from otel_sentry.settings import Settings
+
 _LIBRARIES = frozenset({"celery", "fastapi", "redis", "sqlalchemy"})
 _REFUSED = ("sqlalchemy",)
 
@@ -31,11 +33,11 @@ def options_for(name: str) -> dict[str, Any]:
     return dict(_module(name).options())
 
 
-def instrumented(name: str) -> None:
+def instrumented(name: str, settings: Settings) -> None:
     """Do what has to follow the instrumentor registered as ``name``."""
     follow = getattr(_module(name), "instrumented", None) if name in _LIBRARIES else None
     if follow is not None:
-        follow()
+        follow(settings)
 
 
 def instrument_beyond_range(disabled: Collection[str]) -> list[str]:

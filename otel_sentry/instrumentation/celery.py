@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.trace import get_current_span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_sentry.settings import Settings
 
 # sentry-sdk's own header: a Sentry-native worker at the other end understands it, and we understand
 # a Sentry-native producer's.
@@ -18,12 +25,28 @@ def options() -> dict[str, Any]:
     return {}
 
 
-def instrumented() -> None:
+def instrumented(settings: Settings) -> None:
     """Follow the instrumentor's signal handlers: its span is the current one in ours."""
+    from celery.backends.base import Backend
     from celery.signals import before_task_publish, task_prerun
 
+    if not settings.infrastructure_spans and not hasattr(Backend.store_result, "__wrapped__"):
+        # Celery has no signal around it; every back end stores through this method.
+        Backend.store_result = _without_spans(Backend.store_result)
     before_task_publish.connect(_note_time, weak=False, dispatch_uid=_ENQUEUED)
     task_prerun.connect(_tell_latency, weak=False, dispatch_uid=_ENQUEUED)
+
+
+def _without_spans(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
+        try:
+            return method(*args, **kwargs)
+        finally:
+            detach(token)
+
+    return call
 
 
 def _note_time(headers: dict[str, Any] | None = None, **_: Any) -> None:

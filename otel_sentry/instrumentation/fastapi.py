@@ -12,12 +12,42 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
+    from otel_sentry.settings import Settings
+
 _MAX_MOUNTS = 10
 
 
 def options() -> dict[str, Any]:
     """Return the keyword arguments of ``FastAPIInstrumentor.instrument()``."""
     return {"exclude_spans": ["receive", "send"], "server_request_hook": _on_request}
+
+
+def instrumented(settings: Settings) -> None:  # noqa: ARG001 - the same for every library
+    """
+    Flush when the application shuts down.
+
+    gunicorn's uvicorn worker ends by a signal with its default handler: neither ``atexit`` nor a
+    handler of ours runs. FastAPI has no hook that is called at the end of every application.
+    """
+    import fastapi
+
+    from otel_sentry.processes import flush
+
+    original = fastapi.FastAPI.__call__
+
+    async def call(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await original(self, scope, receive, send)
+            return
+
+        async def flush_and_send(message: Any) -> None:
+            if message["type"].startswith("lifespan.shutdown"):
+                flush()
+            await send(message)
+
+        await original(self, scope, receive, flush_and_send)
+
+    fastapi.FastAPI.__call__ = call  # type: ignore[method-assign]
 
 
 def _on_request(span: Span, scope: dict[str, Any]) -> None:

@@ -1,26 +1,39 @@
 """
 Translate OpenTelemetry's semantic conventions into Sentry's words: op, name, source, status, data.
 
-Pure functions; one module a convention. Each understands the old and the new attribute names.
-What Sentry's words mean: https://develop.sentry.dev/sdk/telemetry/traces/span-operations/.
+Pure functions; one module a convention. Each understands the old and the new attribute names, and
+none raises, whatever an application wrote into attributes. What Sentry's words mean:
+https://develop.sentry.dev/sdk/telemetry/traces/span-operations/ and
+https://getsentry.github.io/sentry-conventions/.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otel_sentry.semantics import calls, db, http, messaging
-from otel_sentry.semantics._meaning import Meaning
+from opentelemetry.trace import SpanKind
+
+from otel_sentry.semantics import calls, db, gen_ai, http, messaging, network
+from otel_sentry.semantics._meaning import Meaning, text
 from otel_sentry.semantics.status import sentry_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opentelemetry.trace import SpanKind
-
 __all__ = ["Meaning", "extra_data", "infer", "sentry_status"]
 
-_CONVENTIONS = (http.meaning, db.meaning, messaging.meaning, calls.meaning)
+MAX_NAME = 200
+"""Sentry's limit of a transaction's name; longer ones would be cut where they arrive."""
+
+MAX_OP = 128
+"""Sentry's limit of an op."""
+
+UNNAMED = "<unlabeled transaction>"
+"""What Sentry itself calls a transaction without a name."""
+
+# The order matters where a span follows two conventions: Elasticsearch's client speaks HTTP,
+# Bedrock's, DynamoDB's and SQS' is the RPC client of AWS. The more special one is first.
+_CONVENTIONS = (db.meaning, http.meaning, gen_ai.meaning, messaging.meaning, calls.meaning)
 
 
 def infer(name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Meaning:
@@ -34,39 +47,87 @@ def infer(name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Meaning:
         kind: The span's kind.
         attributes: The span's attributes, in old or new semantic conventions.
     """
+    if not isinstance(name, str):
+        name = ""
     for convention in _CONVENTIONS:
         meaning = convention(name, kind, attributes)
         if meaning is not None:
             break
     else:
-        meaning = Meaning(op=_DEFAULT_OP, description=name, name=name, source="custom")
-    return _explicit(meaning, attributes)
+        op, source = _by_kind(kind)
+        meaning = Meaning(op, name, name, source)
+    if not _EXPLICIT_KEYS.isdisjoint(attributes):
+        meaning = meaning._replace(**_explicit(attributes))
+    if not meaning.description or not 0 < len(meaning.name) <= MAX_NAME:
+        meaning = _bounded(meaning)
+    return meaning
 
 
-_DEFAULT_OP = "function"
+def _by_kind(kind: SpanKind) -> tuple[str, str]:
+    """
+    Return op and source of a span that follows no convention.
+
+    An internal span is code of the application that ran: Sentry's general op for that is
+    ``function``, which is also what ``@sentry_sdk.trace`` sends. For a call of an unknown kind
+    that would be wrong; there the op is ``default``, as Relay and Sentry's JavaScript SDK call
+    every span they know nothing of.
+    """
+    if kind is SpanKind.INTERNAL:
+        return "function", "custom"
+    if kind is SpanKind.CONSUMER:
+        return "queue.process", "task"
+    return ("queue.publish" if kind is SpanKind.PRODUCER else "default"), "custom"
 
 
-def _explicit(meaning: Meaning, attributes: Mapping[str, Any]) -> Meaning:
+def _explicit(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the application says itself, in the fields of :class:`Meaning`."""
     explicit: dict[str, Any] = {
-        field: value
-        for key, field in _EXPLICIT.items()
-        if isinstance(value := attributes.get(key), str) and value
+        field: value for field, keys in _EXPLICIT if (value := text(attributes, *keys))
     }
-    if not explicit:
-        return meaning
+    if explicit.get("source", "custom") not in _SOURCES:
+        del explicit["source"]
     if "name" in explicit:
         explicit.setdefault("source", "custom")
-    return meaning._replace(**explicit)
+    if "op" in explicit:
+        explicit["op"] = explicit["op"][:MAX_OP]
+    return explicit
 
 
-_EXPLICIT = {
-    "sentry.op": "op",
-    "sentry.name": "name",
-    "sentry.description": "description",
-    "sentry.source": "source",
-}
+_EXPLICIT = (
+    ("op", ("sentry.op",)),
+    ("name", ("sentry.name", "sentry.segment.name")),
+    ("description", ("sentry.description",)),
+    ("source", ("sentry.source", "sentry.segment.name.source")),
+)
+
+_EXPLICIT_KEYS = frozenset(key for _, keys in _EXPLICIT for key in keys)
+
+_SOURCES = frozenset({"component", "custom", "route", "task", "url", "view"})
+
+
+def _bounded(meaning: Meaning) -> Meaning:
+    """Return the meaning with a name that Sentry takes, and no field empty."""
+    name = meaning.name or UNNAMED
+    if len(name) > MAX_NAME:
+        name = f"{name[: MAX_NAME - 3]}..."
+    return meaning._replace(name=name, description=meaning.description or name)
 
 
 def extra_data(kind: SpanKind, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys that Sentry's pages read and that the span has under another name."""
-    return {**http.extra_data(attributes), **messaging.extra_data(kind, attributes)}
+    """
+    Return the keys that Sentry's pages read, under the names that Sentry's conventions have today.
+
+    The same keys and values come out of old and new semantic conventions. Large values (a
+    statement, an URL) are not repeated under a second name.
+    """
+    data = network.extra_data(kind, attributes)
+    data["sentry.kind"] = _KINDS[kind.value]
+    for part in _DATA:
+        data.update(part(kind, attributes))
+    return data
+
+
+_DATA = (http.extra_data, db.extra_data, gen_ai.extra_data, messaging.extra_data, calls.extra_data)
+
+# Not a dictionary: to hash a member of an enumeration costs a call of a Python function.
+_KINDS = tuple(kind.name.lower() for kind in sorted(SpanKind, key=lambda kind: kind.value))

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
@@ -16,9 +16,6 @@ from otel_sentry._logging import logger, report
 from otel_sentry.transactions.tree import grow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextvars import Context
-
     from opentelemetry.sdk.trace import ReadableSpan
 
     from otel_sentry.transactions.segment import Segment
@@ -51,7 +48,6 @@ class Assembler:
 
     Args:
         send: Where transactions go.
-        is_noise: Tells the spans that are left out.
         grace: Seconds that a finished segment waits for late spans.
         max_queued_spans: Bound of the queue.
     """
@@ -60,12 +56,10 @@ class Assembler:
         self,
         send: Send,
         *,
-        is_noise: Callable[[ReadableSpan], bool] = lambda _: False,
         grace: float = GRACE_SECONDS,
         max_queued_spans: int = MAX_QUEUED_SPANS,
     ) -> None:
         self._send = send
-        self._is_noise = is_noise
         self._grace = grace
         self._max_queued_spans = max_queued_spans
         self.generation = 0
@@ -113,7 +107,8 @@ class Assembler:
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="otel-sentry.assembler", daemon=True)
         try:
-            thread.start()
+            # In an empty context: the request that happens to be the first is none of its business.
+            Context().run(thread.start)
             self._thread = thread
         except RuntimeError:  # the interpreter is shutting down; flush() builds in its caller
             self._thread = None
@@ -158,7 +153,9 @@ class Assembler:
                         self._queued_spans -= size
                         return segment
                     self._busy = True  # awake soon anyway: submit() need not notify
-                    self._wake.wait(wait)
+                    # A little longer: segments that are due by then are built in one go, and the
+                    # request threads are interrupted less often.
+                    self._wake.wait(wait + self._grace)
                 elif self._closed:
                     self._thread = None
                     return None
@@ -181,9 +178,7 @@ class Assembler:
             # First the flag, then the spans: one that ends now is either taken here or queued.
             segment.queued = False
             while segment.finished:
-                span = segment.finished.popleft()
-                if span.context.span_id == segment.root_id or not self._is_noise(span):
-                    spans.append(span)
+                spans.append(segment.finished.popleft())
             dropped = len(segment.dropped)
             segment.dropped.clear()
             if dropped:

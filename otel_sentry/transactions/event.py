@@ -1,5 +1,5 @@
 """
-Build a transaction event from a tree of spans: pure, no state, no clock.
+Build a transaction event from a tree of spans: no state, no clock.
 
 Source: https://develop.sentry.dev/sdk/foundations/transport/event-payloads/transaction/ and
 .../span/.
@@ -9,51 +9,56 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otel_sentry.semantics import Meaning, extra_data, infer, sentry_status
-from otel_sentry.transactions._plain import plain_mapping, plain_text
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.trace import SpanContext
 
+    from otel_sentry.transactions.translate import Translator
     from otel_sentry.transactions.tree import Tree
 
 _NANOSECONDS = 1e9
 _MAX_BREADCRUMBS = 100  # sentry-sdk's default
-ORIGIN = "auto.otel"
 
 
 def transaction_event(
-    tree: Tree, dynamic_sampling_context: Mapping[str, str] | None = None
+    tree: Tree, translate: Translator, dynamic_sampling_context: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return the transaction of ``tree``: its root's name, source, trace context, and its spans."""
+    """
+    Return the transaction of ``tree``: its root's name, source, trace context, and its spans.
+
+    It is plain and scrubbed: it can be written as JSON as it is.
+    """
     root = tree.root
-    attributes = _attributes(root)
-    meaning = infer(plain_text(root.name), root.kind, attributes)
-    trace = _trace(root, meaning, attributes)
-    trace["data"] = _data(root, attributes)
+    words = translate(root)
+    trace = {**_ids(root), **words.fields}
+    del trace["description"]
+    links = _links(root, translate)
+    if links:
+        trace["links"] = links
     if dynamic_sampling_context:
         # sentry-sdk moves it into the envelope's header.
         trace["dynamic_sampling_context"] = dict(dynamic_sampling_context)
-    links = _links(root)
-    if links:
-        trace["links"] = links
     event = {
         "type": "transaction",
-        "transaction": meaning.name,
-        "transaction_info": {"source": meaning.source},
+        "transaction": words.name,
+        "transaction_info": {"source": words.source},
         "start_timestamp": _seconds(root.start_time),
         "timestamp": _end(root),
-        "contexts": {
-            "trace": trace,
-            "otel": {"resource": plain_mapping(root.resource.attributes)},
-        },
-        "spans": [_span(span) for span in tree.children],
+        "contexts": {"trace": trace, "otel": {"resource": translate.resource(root.resource)}},
+        "spans": [
+            _span(span, said.fields, translate)
+            for span in tree.children
+            if not (said := translate(span)).is_noise
+        ],
         "platform": "python",
     }
-    breadcrumbs = [crumb for span in (root, *tree.children) for crumb in _breadcrumbs(span)]
+    breadcrumbs = [
+        crumb
+        for span in (root, *tree.children)
+        if span.events
+        for crumb in _breadcrumbs(span, translate)
+    ]
     if breadcrumbs:
         breadcrumbs.sort(key=lambda crumb: crumb["timestamp"])
         event["breadcrumbs"] = {"values": breadcrumbs[-_MAX_BREADCRUMBS:]}
@@ -61,91 +66,58 @@ def transaction_event(
 
 
 def outline(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what scopes, event processors and hooks need of a transaction: all but its data."""
+    """Return what scopes and event processors go by: name, times, ids, and no data."""
     trace = event["contexts"]["trace"]
+    kept = ("type", "transaction", "transaction_info", "start_timestamp", "timestamp", "platform")
     return {
-        **{key: value for key, value in event.items() if key not in {"spans", "breadcrumbs"}},
-        "contexts": {"trace": {key: value for key, value in trace.items() if key != "data"}},
-        "spans": [],
+        **{key: event[key] for key in kept},
+        "contexts": {"trace": {key: trace[key] for key in ("trace_id", "span_id", "op", "status")}},
+        # Not empty, so that sentry-sdk does not fill it in, only to serialise it each time.
+        "sdk": {"name": "otel-sentry"},
     }
 
 
-def _attributes(span: ReadableSpan) -> dict[str, Any]:
-    """Return a plain dictionary; each look into OpenTelemetry's own costs a Python call."""
-    attributes: Any = span.attributes
-    return plain_mapping(attributes.copy()) if attributes else {}
-
-
-def _trace(span: ReadableSpan, meaning: Meaning, attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return what a span and the trace context of an event have in common."""
-    context: SpanContext = span.context
-    found = {
-        "trace_id": f"{context.trace_id:032x}",
-        "span_id": f"{context.span_id:016x}",
-        "op": meaning.op,
-        "status": sentry_status(span.status, attributes),
-        "origin": _origin(span),
-    }
+def _ids(span: ReadableSpan) -> dict[str, Any]:
+    context = span.context
+    found = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
     if span.parent is not None:
         found["parent_span_id"] = f"{span.parent.span_id:016x}"
     return found
 
 
-def _span(span: ReadableSpan) -> dict[str, Any]:
-    attributes = _attributes(span)
-    meaning = infer(plain_text(span.name), span.kind, attributes)
-    found = _trace(span, meaning, attributes)
-    found["description"] = meaning.description
-    found["start_timestamp"] = _seconds(span.start_time)
-    found["timestamp"] = _end(span)
-    found["data"] = _data(span, attributes)
-    links = _links(span)
-    if links:
-        found["links"] = links
+def _span(span: ReadableSpan, fields: dict[str, Any], translate: Translator) -> dict[str, Any]:
+    found = {
+        **_ids(span),
+        **fields,
+        "start_timestamp": _seconds(span.start_time),
+        "timestamp": _end(span),
+    }
+    if span.links:
+        found["links"] = _links(span, translate)
     return found
 
 
-def _data(span: ReadableSpan, attributes: dict[str, Any]) -> dict[str, Any]:
-    data = {**attributes, **extra_data(span.kind, attributes), "sentry.kind": span.kind.name.lower()}
-    scope = span.instrumentation_scope
-    if scope is not None:
-        data["otel.scope.name"] = scope.name
-        if scope.version:
-            data["otel.scope.version"] = scope.version
-    if span.status.description:
-        data["sentry.status.message"] = plain_text(span.status.description)
-    return data
-
-
-def _origin(span: ReadableSpan) -> str:
-    """Return ``auto.otel.fastapi`` (https://develop.sentry.dev/sdk/telemetry/traces/trace-origin/)."""
-    scope = span.instrumentation_scope
-    name = scope.name if scope is not None else ""
-    _, is_contrib, library = name.partition("opentelemetry.instrumentation.")
-    return f"{ORIGIN}.{library.partition('.')[0]}" if is_contrib else "manual.otel"
-
-
-def _links(span: ReadableSpan) -> list[dict[str, Any]]:
+def _links(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
     return [
         {
             "trace_id": f"{link.context.trace_id:032x}",
             "span_id": f"{link.context.span_id:016x}",
             "sampled": link.context.trace_flags.sampled,
-            "attributes": plain_mapping(link.attributes or {}),
+            "attributes": translate.attributes(link.attributes or {}),
         }
         for link in span.links
     ]
 
 
-def _breadcrumbs(span: ReadableSpan) -> list[dict[str, Any]]:
+def _breadcrumbs(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
     """Return the span's events; exceptions are not among them, they arrive as errors."""
     return [
         {
             "type": "default",
             "category": "otel.event",
-            "message": plain_text(event.name),
+            "message": translate.text(event.name),
             "timestamp": _seconds(event.timestamp),
-            "data": plain_mapping(event.attributes or {}),
+            "data": translate.attributes(event.attributes or {}),
         }
         for event in span.events
         if event.name != "exception"

@@ -1,0 +1,155 @@
+"""
+Translate one span into Sentry's words, scrubbed; remember it for spans that say the same.
+
+Most spans of a service say what thousands before them said: the same statement to the same
+database. Looking a translation up costs a tenth of making it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opentelemetry.trace import SpanKind
+
+from otel_sentry.semantics import extra_data, infer, sentry_status
+from otel_sentry.transactions._plain import plain_mapping, plain_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from otel_sentry.scrubbing import Scrubber
+
+_MAX_REMEMBERED = 1024
+_MAX_REMEMBERED_CHARACTERS = 2000  # of one span; with the number above it bounds the memory
+
+# Each has something of its own: the client's port, the message's id.
+_NEVER_ALIKE = frozenset({SpanKind.SERVER, SpanKind.CONSUMER, SpanKind.PRODUCER})
+
+
+class Words(NamedTuple):
+    """What a span says, in Sentry's words."""
+
+    name: str
+    """Name of the transaction, were the span its root."""
+
+    source: str
+    fields: dict[str, Any]
+    """``op``, ``status``, ``origin``, ``description`` and ``data``, as they stand in a span."""
+
+    is_noise: bool
+
+
+class Translator:
+    """
+    Translate finished spans; safe for one thread.
+
+    What it returns is shared between events: it must not be changed in place.
+
+    Args:
+        scrubber: Takes secrets out.
+        is_noise: Tells the spans that are left out.
+    """
+
+    def __init__(
+        self, scrubber: Scrubber, is_noise: Callable[[ReadableSpan], bool] = lambda _: False
+    ) -> None:
+        self._scrubber = scrubber
+        self._is_noise = is_noise
+        self._known: dict[Any, Words] = {}  # bounded by the two numbers above
+        self._resource: tuple[Resource | None, dict[str, Any]] = (None, {})
+
+    def __call__(self, span: ReadableSpan) -> Words:
+        """Return the span's translation."""
+        attributes: Any = span.attributes
+        # One copy: each look into OpenTelemetry's own mapping costs a Python call.
+        said = attributes.copy() if attributes else {}
+        if span.kind in _NEVER_ALIKE:
+            return self._translate(span, said)
+        status, scope = span.status, span.instrumentation_scope
+        key = (
+            span.name,
+            span.kind,
+            scope.name if scope is not None else None,
+            status.status_code,
+            status.description,
+            tuple(said.items()),
+        )
+        try:
+            words = self._known.get(key)
+        except TypeError:  # a list or a mapping among the values
+            return self._translate(span, said)
+        if words is None:
+            words = self._translate(span, said)
+            if _holds_nothing_removed(words, said) and _size(said) <= _MAX_REMEMBERED_CHARACTERS:
+                if len(self._known) >= _MAX_REMEMBERED:
+                    self._known.clear()
+                self._known[key] = words
+        return words
+
+    def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return attributes of events and links, plain and scrubbed."""
+        return self._scrubber.attributes(plain_mapping(attributes))
+
+    def text(self, text: str) -> str:
+        """Return a free text, plain and scrubbed."""
+        return self._scrubber.text(plain_text(text))
+
+    def resource(self, resource: Resource) -> dict[str, Any]:
+        """Return the resource's attributes; nearly always those of the last call."""
+        if self._resource[0] is not resource:
+            self._resource = (resource, self.attributes(resource.attributes))
+        return self._resource[1]
+
+    def _translate(self, span: ReadableSpan, said: dict[str, Any]) -> Words:
+        attributes = plain_mapping(said)
+        name = plain_text(span.name)
+        meaning = infer(name, span.kind, attributes)
+        description = meaning.description
+        scrub = self._scrubber.statement if meaning.op == "db" else self._scrubber.text
+        fields = {
+            "op": meaning.op,
+            "status": sentry_status(span.status, attributes),
+            "origin": _origin(span),
+            "description": scrub(description),
+            "data": self._scrubber.attributes(_data(span, attributes)),
+        }
+        return Words(
+            self._scrubber.text(meaning.name), meaning.source, fields, self._is_noise(span)
+        )
+
+
+def _holds_nothing_removed(words: Words, said: Mapping[str, Any]) -> bool:
+    """Return whether the span held no secret: what is remembered must hold none either."""
+    data = words.fields["data"]
+    return all(data.get(key) == value for key, value in said.items())
+
+
+def _size(said: Mapping[str, Any]) -> int:
+    return sum(len(value) for value in said.values() if isinstance(value, (str, tuple)))
+
+
+def _data(span: ReadableSpan, attributes: dict[str, Any]) -> dict[str, Any]:
+    data = {
+        **attributes,
+        **extra_data(span.kind, attributes),
+        "sentry.kind": span.kind.name.lower(),
+    }
+    scope = span.instrumentation_scope
+    if scope is not None:
+        data["otel.scope.name"] = scope.name
+        if scope.version:
+            data["otel.scope.version"] = scope.version
+    if span.status.description:
+        data["sentry.status.message"] = plain_text(span.status.description)
+    return data
+
+
+def _origin(span: ReadableSpan) -> str:
+    """Return ``auto.otel.fastapi`` (https://develop.sentry.dev/sdk/telemetry/traces/trace-origin/)."""
+    scope = span.instrumentation_scope
+    name = scope.name if scope is not None else ""
+    _, is_contrib, library = name.partition("opentelemetry.instrumentation.")
+    return f"auto.otel.{library.partition('.')[0]}" if is_contrib else "manual.otel"
