@@ -141,7 +141,6 @@ def test_on_is_lazy(dsn):
     assert ran.warnings == []
 
 
-@pytest.mark.xfail(reason="DeliveryWorker.flush says at once what is pending; sentry-sdk's waits")
 def test_on_is_silent(dsn):
     """While Sentry answers, a process with spans starts and ends without a word."""
     code = (
@@ -220,14 +219,14 @@ def test_a_standard_sampler(dsn):
     """A standard sampler works as OpenTelemetry has it."""
     ran = launch(SENTRY_DSN=dsn, OTEL_TRACES_SAMPLER="always_off")
     assert ran.seen["sampler"] == "AlwaysOffSampler"
-    assert ran.warnings == []
+    assert ran.stderr == ""
 
 
 def test_the_propagator_by_name(dsn):
     """OTEL_PROPAGATORS may name ours, alone or among others."""
     ran = launch(SENTRY_DSN=dsn, OTEL_PROPAGATORS="tracecontext,sentry")
     assert is_on(ran)
-    assert ran.warnings == []
+    assert ran.stderr == ""
     assert "otel_sentry.propagation" in ran.seen["modules"]
 
 
@@ -255,4 +254,4 @@ def test_an_env_file(dsn, tmp_path):
     ran = launch(OTEL_SENTRY_ENV_FILE=str(path))
     assert is_on(ran)
     assert ran.seen["sampler"] == "SentrySampler{rate=0.5,rules=0}"
-    assert ran.warnings == []
+    assert ran.stderr == ""

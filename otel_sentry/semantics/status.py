@@ -109,11 +109,20 @@ def sentry_status(status: Status, attributes: Mapping[str, Any]) -> str:
     if status.status_code is StatusCode.ERROR:
         # A stream that broke after "200 OK" was sent has a good code and a bad end.
         return _from_error(status, attributes, code)
-    if code is None and text(attributes, "http.request.method", "http.method"):
-        # Neither a response nor an exception: what worked on it was cancelled, because the client
-        # went away for example. OpenTelemetry does not call that an error.
-        return "cancelled"
-    return "ok"
+    return "cancelled" if code is None and _is_whole_request(attributes) else "ok"
+
+
+def _is_whole_request(attributes: Mapping[str, Any]) -> bool:
+    """
+    Return whether an HTTP instrumentation made the span; a span by hand may never have a code.
+
+    Of those, a span with neither a response nor an exception was cancelled, because the client went
+    away or a time limit ended for example. OpenTelemetry does not call that an error.
+    """
+    return bool(
+        text(attributes, "http.request.method", "http.method")
+        and text(attributes, "url.scheme", "http.scheme", "url.full", "http.url")
+    )
 
 
 def _from_http(code: int | None) -> str | None:

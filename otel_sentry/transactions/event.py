@@ -39,7 +39,7 @@ def transaction_event(
     if dynamic_sampling_context:
         # sentry-sdk moves it into the envelope's header.
         trace["dynamic_sampling_context"] = dict(dynamic_sampling_context)
-    event = {
+    event: dict[str, Any] = {
         "type": "transaction",
         "transaction": words.name,
         "transaction_info": {"source": words.source},
@@ -53,6 +53,9 @@ def transaction_event(
         ],
         "platform": "python",
     }
+    status_code = trace["data"].get("http.response.status_code")
+    if status_code is not None:
+        event["contexts"]["response"] = {"status_code": status_code}
     breadcrumbs = [
         crumb
         for span in (root, *tree.children)

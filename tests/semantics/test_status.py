@@ -32,8 +32,10 @@ _GRPC = {"rpc.system.name": "grpc"}
         (UNSET, None, {"http.status_code": (404,)}, "ok"),
         # Streams that broke, requests that were cancelled
         (ERROR, "ConnectionError: ", {**_METHOD, "http.status_code": 200}, "internal_error"),
-        (UNSET, None, _METHOD, "cancelled"),
-        (UNSET, None, {"http.method": "GET"}, "cancelled"),
+        (UNSET, None, {**_METHOD, "url.scheme": "http"}, "cancelled"),
+        (UNSET, None, {"http.method": "GET", "http.url": "http://h/"}, "cancelled"),
+        (UNSET, None, _METHOD, "ok"),
+        (UNSET, None, {"http.url": "http://h/"}, "ok"),
         (ERROR, "CancelledError: ", _METHOD, "cancelled"),
         (ERROR, None, {"error.type": "asyncio.exceptions.CancelledError"}, "cancelled"),
         (ERROR, "ReadTimeout: timed out", _METHOD, "deadline_exceeded"),

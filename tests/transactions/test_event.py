@@ -50,7 +50,9 @@ def test_a_whole_transaction():
         kind=SpanKind.SERVER,
         attributes={"http.request.method": "GET", "http.route": "/items/{id}"},
     )
-    child = make_span(2, 1, kind=SpanKind.CLIENT, attributes={"db.system": "sqlite"})
+    child = make_span(
+        2, 1, name="SELECT", kind=SpanKind.CLIENT, attributes={"db.system": "sqlite"}
+    )
 
     event = transaction_event(Tree(root, [child]), Translator(Scrubber()), {"trace_id": "t"})
 
@@ -85,12 +87,17 @@ def test_a_whole_transaction():
                 "span_id": f"{2:016x}",
                 "parent_span_id": f"{1:016x}",
                 "op": "db",
-                "description": "span 2",
+                "description": "SELECT",
                 "status": "ok",
                 "origin": "manual.otel",
                 "start_timestamp": 1_700_000_000.0,
                 "timestamp": 1_700_000_001.0,
-                "data": {"db.system": "sqlite", "sentry.kind": "client", **scope},
+                "data": {
+                    "db.system": "sqlite",
+                    "db.system.name": "sqlite",
+                    "sentry.kind": "client",
+                    **scope,
+                },
             }
         ],
     }
