@@ -34,9 +34,7 @@ def _make_tracer(name: str, dsn: str):
         from otel_sentry import pipeline
         from otel_sentry.settings import Settings
 
-        pipeline.configure(
-            Settings.from_env({"SENTRY_DSN": dsn, "SENTRY_TRACES_SAMPLE_RATE": "1"})
-        )
+        pipeline.configure(Settings.from_env({"SENTRY_DSN": dsn, "SENTRY_TRACES_SAMPLE_RATE": "1"}))
         provider = trace.get_tracer_provider()
         flush = provider.force_flush
     elif name == "sentry_span_processor":
@@ -152,7 +150,7 @@ def main() -> int:
 
     results: dict[str, list[dict]] = {name: [] for name in args.only.split(",")}
     for _ in range(args.rounds):
-        for name in results:
+        for name, runs in results.items():
             with Receiver(keep=1_000_000) as far_end:
                 command = [sys.executable, __file__, "--run", name, far_end.dsn]
                 command += ["--children", str(args.children), "--seconds", str(args.seconds)]
@@ -162,7 +160,7 @@ def main() -> int:
             if not name.startswith("otel") and arrived != figures["traces"]:
                 print(f"{name}: {figures['traces'] - arrived} of {figures['traces']} lost")
                 return 1
-            results[name].append(figures)
+            runs.append(figures)
     medians = {
         name: {key: statistics.median(r[key] for r in runs) for key in ("request", "total")}
         for name, runs in results.items()

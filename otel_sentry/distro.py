@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 
 from otel_sentry._logging import never_raise
+from otel_sentry.instrumentation import keep_refusals_out_of_the_log
 from otel_sentry.settings import Settings, read_env_file
 
 if TYPE_CHECKING:
@@ -19,15 +21,17 @@ class SentryDistro(BaseDistro):  # type: ignore[misc] # BaseDistro is untyped
 
     def _configure(self, **kwargs: Any) -> None:  # noqa: ARG002 - OpenTelemetry's signature
         path = os.environ.get("OTEL_SENTRY_ENV_FILE")
-        if path:
+        if not path:
+            return
+        with never_raise("reading OTEL_SENTRY_ENV_FILE"):
             for key, value in read_env_file(path).items():
                 os.environ.setdefault(key, value)
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         """Instrument one library with what suits Sentry; nothing while the bridge is off."""
-        from otel_sentry import pipeline
-
-        settings = pipeline.active_settings()
+        # Nothing is imported to find out that there is nothing to do.
+        pipeline = sys.modules.get("otel_sentry.pipeline")
+        settings = pipeline.active_settings() if pipeline is not None else None
         if settings is None:
             return
         from otel_sentry.instrumentation import instrumented, options_for
@@ -43,6 +47,7 @@ class SentryConfigurator:
         """Set the bridge up as the environment says; a fault of ours never stops the launcher."""
         settings = Settings.from_env(os.environ)
         if not settings.enabled:
+            keep_refusals_out_of_the_log()
             return
         with never_raise("setting up"):
             from otel_sentry import pipeline

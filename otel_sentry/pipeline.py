@@ -18,7 +18,7 @@ from otel_sentry.errors.client import set_up_client
 from otel_sentry.errors.linking import start_linking
 from otel_sentry.instrumentation import instrument_beyond_range
 from otel_sentry.propagation import SentryPropagator
-from otel_sentry.sampling import build_sampler
+from otel_sentry.sampling import build_sampler, sentry_sampler
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.settings import Settings, mask_dsn
 
@@ -110,7 +110,10 @@ def _set_up_traces(
 
 def _sampler(settings: Settings) -> Sampler | None:
     """Return our sampler; ``None`` lets OpenTelemetry read a standard one from the environment."""
-    return build_sampler(settings) if settings.traces_sampler == "sentry" else None
+    if settings.traces_sampler != "sentry":
+        return None
+    argument = os.environ.get("OTEL_TRACES_SAMPLER_ARG")
+    return sentry_sampler(argument) if argument else build_sampler(settings)
 
 
 def _textmap(ours: SentryPropagator) -> Any:
@@ -156,9 +159,7 @@ def _set_log_level(level: str) -> None:
         return
     number = logging.getLevelName({"warn": "WARNING"}.get(level.lower(), level.upper()))
     if not isinstance(number, int):
-        logger.warning(
-            "OTEL_LOG_LEVEL=%s is ignored. Set it to debug, info, warn or error.", level
-        )
+        logger.warning("OTEL_LOG_LEVEL=%s is ignored. Set it to debug, info, warn or error.", level)
         return
     for name in ("opentelemetry", "otel_sentry"):
         logging.getLogger(name).setLevel(number)
@@ -166,4 +167,3 @@ def _set_log_level(level: str) -> None:
         # Without any handler Python prints warnings alone, and who asked for info wants to see it.
         logger.addHandler(logging.StreamHandler())
         logger.propagate = False
-

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+import hypothesis
 import pytest
 
 from tests.servers import redis_server
+
+# A busy machine makes no test wrong.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_report_header() -> str:

@@ -4,7 +4,6 @@ import re
 from types import SimpleNamespace
 from urllib.parse import unquote
 
-import hypothesis
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -28,10 +27,6 @@ from otel_sentry.propagation import SentryPropagator
 from otel_sentry.sampling import SentrySampler
 from otel_sentry.settings import Settings
 from otel_sentry.trace_state import SentryTraceState
-
-# A busy machine makes no test wrong.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
 
 A, B = "a" * 31 + "1", "b" * 31 + "2"
 SPAN, OTHER = "1234567890abcdef", "fedcba0987654321"

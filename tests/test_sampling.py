@@ -5,7 +5,6 @@ import random
 import uuid
 from importlib.metadata import entry_points
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,10 +25,6 @@ from otel_sentry.propagation import SentryPropagator
 from otel_sentry.sampling import SentrySampler, build_sampler, parse_rules, sentry_sampler
 from otel_sentry.settings import Settings
 from otel_sentry.trace_state import SentryTraceState, randomness_of, sample_rand_of
-
-# A busy machine makes no test wrong.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
 
 TRACE = 0xAAAAAAAAAAAAAAAAAA80000000000000  # randomness 2^55: in the middle
 SAMPLE_RAND = "0.499999"

@@ -6,7 +6,6 @@ import string
 import time
 from datetime import datetime, timezone
 
-import hypothesis
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -20,10 +19,6 @@ from otel_sentry.scrubbing import (
     SENSITIVE_WORDS,
     Scrubber,
 )
-
-# A busy machine makes no test wrong.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
 
 SECRET = "Zq9xSekrit7Wv"
 VISA = "4111111111111111"

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 
-import hypothesis
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,10 +11,6 @@ from hypothesis import strategies as st
 from otel_sentry._logging import logger, never_raise
 from otel_sentry.distro import SentryDistro
 from otel_sentry.settings import VARIABLES, Settings, mask_dsn, read_env_file
-
-# A busy machine makes no test wrong.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
 
 KEY = "0123456789abcdef0123456789abcdef"
 DSN = f"https://{KEY}@o17.ingest.sentry.io/42"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 
-import hypothesis
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -21,10 +20,6 @@ from otel_sentry.trace_state import (
     threshold_text,
     with_ot,
 )
-
-# A busy machine makes no test wrong.
-hypothesis.settings.register_profile("unhurried", deadline=None)
-hypothesis.settings.load_profile("unhurried")
 
 RANGE = 1 << 56
 MILLION = 1_000_000

@@ -43,8 +43,13 @@ def _own_endpoints(bridge: Bridge) -> tuple[str, ...]:
     if bridge.settings.dsn:
         dsn = Dsn(bridge.settings.dsn)
         path = f"{dsn.path}api/{dsn.project_id}/"
-        endpoints = [f"{dsn.scheme}://{dsn.netloc}{path}", f"{dsn.scheme}://{dsn.host}:{dsn.port}{path}"]
+        endpoints = [
+            f"{dsn.scheme}://{dsn.netloc}{path}",
+            f"{dsn.scheme}://{dsn.host}:{dsn.port}{path}",
+        ]
     spotlight = options.get("spotlight")
     if spotlight:
-        endpoints.append(spotlight if isinstance(spotlight, str) else "http://localhost:8969/stream")
+        endpoints.append(
+            spotlight if isinstance(spotlight, str) else "http://localhost:8969/stream"
+        )
     return tuple(endpoints)

@@ -1,8 +1,8 @@
 """
 What each OpenTelemetry instrumentor is passed: one module a library, all of the same shape.
 
-``options()`` returns the keyword arguments of its ``instrument()``; ``instrumented()``, where there is
-one, is called after it. Where contrib's instrumentation
+``options()`` returns the keyword arguments of its ``instrument()``; ``instrumented()``, where there
+is one, is called after it. Where contrib's instrumentation
 refuses a version of the library that our tests cover, ``BEYOND`` names it and ``instrument()``
 does it.
 """
@@ -66,8 +66,18 @@ def instrument_beyond_range(disabled: Collection[str]) -> list[str]:
         except Exception as error:  # noqa: BLE001 - one library less must not stop the others
             report(f"instrumenting {name}", error)
     if done:
-        logging.getLogger(_LAUNCHER_LOGGER).addFilter(_NotAbout(done))
+        keep_refusals_out_of_the_log(*done)
     return done
+
+
+def keep_refusals_out_of_the_log(*names: str) -> None:
+    """
+    Let the launcher say nothing of libraries that it refuses and that are instrumented after all.
+
+    Args:
+        names: The libraries; none means all, where the bridge is off and instruments nothing.
+    """
+    logging.getLogger(_LAUNCHER_LOGGER).addFilter(_NotAbout(names))
 
 
 def _module(name: str) -> Any:
@@ -94,11 +104,10 @@ def _instrumentor(name: str) -> Any:
 
 
 class _NotAbout(logging.Filter):
-    """Keep the launcher's refusal of a library that is instrumented after all out of the log."""
-
     def __init__(self, names: Collection[str]) -> None:
         super().__init__()
-        self._starts = tuple(f"{name} only instruments " for name in names)
+        self._names = names
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(self._starts)
+        name, is_refusal, _ = record.getMessage().partition(" only instruments ")
+        return not is_refusal or bool(self._names and name not in self._names)

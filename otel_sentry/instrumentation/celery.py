@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import Span, get_current_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # a Sentry-native producer's.
 _ENQUEUED = "sentry-task-enqueued-time"
 _MILLISECONDS = 1000.0
+_SYSTEMS = {"amqps": "amqp", "pyamqp": "amqp", "rediss": "redis"}
 
 
 def options() -> dict[str, Any]:
@@ -50,8 +51,19 @@ def _without_spans(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _note_time(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    from celery import current_app
+
     if headers is not None:
         headers.setdefault(_ENQUEUED, f"{time.time():.6f}")
+    span = get_current_span()
+    if span.is_recording():
+        _name_broker(span, current_app)
+
+
+def _name_broker(span: Span, app: Any) -> None:
+    """Set ``redis``, ``amqp``, ``sqs``, ... as sentry-sdk does."""
+    scheme = str(app.conf.broker_url or "amqp").partition(":")[0]
+    span.set_attribute("messaging.system", _SYSTEMS.get(scheme, scheme))
 
 
 def _tell_latency(task: Any = None, **_: Any) -> None:
@@ -65,6 +77,9 @@ def _tell_latency(task: Any = None, **_: Any) -> None:
         # Errors of a sampled-out task are linked, and its scope is its own, all the same.
         remember_root(span)
         return
+    _name_broker(span, task.app)
+    # The instrumentation sets it at the end; an error in between bears the task's name, too.
+    span.set_attribute("celery.task_name", task.name)
     enqueued = getattr(task.request, _ENQUEUED, None) or task.request.get(_ENQUEUED)
     try:
         waited = (time.time() - float(enqueued)) * _MILLISECONDS

@@ -54,7 +54,7 @@ def _on_request(span: Span, scope: dict[str, Any]) -> None:
     from otel_sentry.errors.linking import remember_root
 
     with never_raise("naming a request"):
-        # The span processor never sees a sampled-out root, but errors in it are linked all the same.
+        # The span processor never sees a sampled-out root, but errors in it are linked, too.
         if not span.is_recording():
             remember_root(span)
         route = mounted_route(scope)

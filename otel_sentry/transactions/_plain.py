@@ -32,7 +32,7 @@ def plain_text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return a kind of value
     """Return a plain value: text, number, flag, ``None``, or lists and mappings of these."""
     kind = type(value)
     if kind is str:

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from otel_sentry.transactions.segment import Segment
     from otel_sentry.transactions.tree import Tree
 
-GRACE_SECONDS = 0.1
-"""How long a finished segment waits for spans that end a little after its root."""
+GRACE_SECONDS = 0.03
+"""
+How long a finished segment waits for spans that end a little after its root.
+
+Not longer: what waits is promoted by the garbage collector, whose full collections stop the
+application for tens of milliseconds.
+"""
 
 MAX_QUEUED_SPANS = 20_000
 """Bound of the queue, in spans: about 100 MB at most."""

@@ -67,9 +67,7 @@ class SentrySpanProcessor(SpanProcessor):
             if segment is None or segment.generation != generation:
                 if len(self._assembler.abandoned) > _MAX_ABANDONED:
                     self._assembler.count_abandoned()
-                segment = Segment(
-                    span_context.span_id, generation, self._assembler.abandoned
-                )
+                segment = Segment(span_context.span_id, generation, self._assembler.abandoned)
                 if self._on_root is not None:
                     self._on_root(span)
             attach(span_context, segment)

@@ -40,9 +40,12 @@ INTENDED = {
     # SQL literals are data.
     "descriptions": {"SELECT 1": "SELECT ?"},
     # OpenTelemetry instruments the mounted application as well: one span of its own.
-    "more spans": {"/sub/deep/7": [("http", "GET /deep/{x}")], "/sub/boom": [("http", "GET /boom")]},
-    # OpenTelemetry's context reaches a raw thread with opentelemetry-instrumentation-threading only;
-    # a background task that outlives its request is a transaction of its own.
+    "more spans": {
+        "/sub/deep/7": [("http", "GET /deep/{x}")],
+        "/sub/boom": [("http", "GET /boom")],
+    },
+    # OpenTelemetry's context reaches a raw thread only with its threading instrumentation; a
+    # background task that outlives its request is a transaction of its own.
     "fewer spans": {"/thread": [("db", "SELECT ?")], "/background": [("db", "SELECT ?")]},
 }
 

@@ -45,13 +45,15 @@ def worker(receiver, redis_url, tmp_path_factory):
 
 
 def test_a_job_of_a_script(worker, receiver, redis_url):
-    """A traced script's publish is the parent of the job, and Celery's own commands are no spans."""
+    """A script's publish is the parent of the job, and Celery's own commands are no spans."""
     code = "print(jobs.add.delay(1, 2).get(timeout=20))"
     assert publish(receiver, redis_url, code, traced=True).strip() == "3"
 
     receiver.wait_for(
-        lambda seen: {e["contexts"]["trace"]["op"] for e in by_name(seen, "jobs.add")}
-        == {"queue.publish", "queue.process"},
+        lambda seen: (
+            {e["contexts"]["trace"]["op"] for e in by_name(seen, "jobs.add")}
+            == {"queue.publish", "queue.process"}
+        ),
         15,
         "publisher and job",
     )

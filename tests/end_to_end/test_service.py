@@ -10,7 +10,6 @@ from sentry_relay.processing import StoreNormalizer
 from otel_sentry.cli.tail.receiver import Receiver
 from tests.end_to_end.stack import by_name, run_service
 
-
 NO_INTEGRATIONS = """
 import functools, sentry_sdk
 sentry_sdk.init = functools.partial(sentry_sdk.init, auto_enabling_integrations=False)
@@ -194,8 +193,10 @@ def test_relay_takes_every_event(service, receiver):
     """Whatever the module's tests made, Sentry's own normalisation accepts it."""
     service.get("/items/1")
     for event in (*receiver.transactions(), *receiver.errors()):
-        assert not StoreNormalizer(project_id=1).normalize_event(json.loads(json.dumps(event))).get(
-            "errors"
+        assert (
+            not StoreNormalizer(project_id=1)
+            .normalize_event(json.loads(json.dumps(event)))
+            .get("errors")
         )
 
 
@@ -220,7 +221,7 @@ def test_scopes_without_sentrys_integrations(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_right_after_work(tmp_path, number):
-    """uvicorn ends by raising its signal again; what was queued is sent all the same."""
+    """Uvicorn ends by raising its signal again; what was queued is sent all the same."""
     with Receiver() as receiver:
         with run_service(tmp_path, receiver) as service:
             service.get("/items/3")

@@ -69,7 +69,7 @@ def test_worker_continues_the_trace(any_run):
     trace = task["contexts"]["trace"]
     assert order["contexts"]["trace"]["trace_id"] == trace["trace_id"]
     producer = any_run.spans[trace["parent_span_id"]]
-    assert ("queue.publish", "shop.charge_card") == (producer["op"], producer["description"])
+    assert (producer["op"], producer["description"]) == ("queue.publish", "shop.charge_card")
     assert producer in order["spans"]
 
 
@@ -81,7 +81,7 @@ def test_spans_are_one_tree(any_run):
         if "parent_span_id" in span and span["parent_span_id"] not in any_run.spans
     ]
 
-    assert [] == orphans
+    assert orphans == []
 
 
 def test_errors_are_linked(any_run):
@@ -100,7 +100,7 @@ def test_errors_bear_the_name_of_their_transaction(any_run):
         event["exception"]["values"][-1]["type"]: event["transaction"] for event in any_run.errors
     }
 
-    assert {"ZeroDivisionError": "GET /report", "KeyError": "shop.sync_stock"} == names
+    assert names == {"ZeroDivisionError": "GET /report", "KeyError": "shop.sync_stock"}
 
 
 def test_status(any_run):
@@ -165,7 +165,7 @@ def test_nothing_is_lost(any_run):
 
 def test_rate_zero_sends_errors_alone(unsampled_run):
     """Errors are sent whatever the trace rate, linked to a trace that is not sent."""
-    assert [] == unsampled_run.transactions
+    assert unsampled_run.transactions == []
 
     traces = [event["contexts"]["trace"] for event in unsampled_run.errors]
     headers = [headers["trace"] for headers in unsampled_run.envelope_headers]

@@ -50,9 +50,7 @@ def test_a_whole_transaction():
         kind=SpanKind.SERVER,
         attributes={"http.request.method": "GET", "http.route": "/items/{id}"},
     )
-    child = make_span(
-        2, 1, name="SELECT", kind=SpanKind.CLIENT, attributes={"db.system": "sqlite"}
-    )
+    child = make_span(2, 1, name="SELECT", kind=SpanKind.CLIENT, attributes={"db.system": "sqlite"})
 
     event = transaction_event(Tree(root, [child]), Translator(Scrubber()), {"trace_id": "t"})
 
@@ -193,7 +191,9 @@ ATTRIBUTE_VALUES = st.recursive(
 )
 def test_any_span_becomes_an_event_that_relay_takes(name, attributes, end, kind):
     """Whatever is in a span, the event is JSON that Sentry's own normalisation accepts."""
-    span = make_span(name=name, attributes=attributes, kind=kind, end_time=START + abs(end) % 10**18)
+    span = make_span(
+        name=name, attributes=attributes, kind=kind, end_time=START + abs(end) % 10**18
+    )
 
     event = make_event(span, [make_span(2, 1, attributes=attributes)])
 

@@ -42,7 +42,10 @@ def test_a_cycle_of_parents_ends():
     """Spans that name each other as parent are still sent."""
     trees, waiting = grow([make_span(2, 3), make_span(3, 2)], 1, ())
 
-    assert sorted(span_id for t in trees for span_id in [*ids([t.root]), *ids(t.children)]) == [2, 3]
+    assert sorted(span_id for t in trees for span_id in [*ids([t.root]), *ids(t.children)]) == [
+        2,
+        3,
+    ]
     assert waiting == []
 
 
