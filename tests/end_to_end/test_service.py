@@ -124,8 +124,9 @@ def test_error_in_a_mounted_application(service, receiver, transaction):
     service.get("/sub/boom")
 
     event = transaction("GET /sub/boom")
-    errors = [e for e in receiver.errors() if "exception" in e]
-    assert errors
+    errors = receiver.wait_for(
+        lambda seen: [e for e in seen.errors() if "exception" in e], 10, "the error"
+    )
     assert {error["transaction"] for error in errors} == {"GET /sub/boom"}
     assert {error["contexts"]["trace"]["trace_id"] for error in errors} == {
         event["contexts"]["trace"]["trace_id"]
@@ -238,12 +239,15 @@ def test_gunicorn(tmp_path, preload):
     command += ("-b", "127.0.0.1:{port}", *preload)
     with Receiver() as receiver:
         with run_service(tmp_path, receiver, *command) as service:
-            with ThreadPoolExecutor(8) as pool:
-                answers = list(pool.map(lambda _: service.get("/pid"), range(60)))
+            answers = []
+            # The kernel chooses the worker; it may choose the same one for a while.
+            while len({pid for _, pid in answers}) < 2 and len(answers) < 2000:
+                with ThreadPoolExecutor(8) as pool:
+                    answers += pool.map(lambda _: service.get("/pid"), range(60))
             service.child.process.terminate()
             service.child.process.wait(30)
 
         assert {status for status, _ in answers} == {200}
         spans = [e["contexts"]["trace"]["span_id"] for e in receiver.transactions()]
-        assert len(spans) == len(set(spans)) == 60
+        assert len(spans) == len(set(spans)) == len(answers)
         assert len({pid for _, pid in answers}) > 1
