@@ -39,7 +39,6 @@ _IDLE_SECONDS = 10.0
 _PATIENCE_SECONDS = 0.1
 """How long a flush takes before it says that it takes long."""
 
-_RETRIES = urllib3.Retry(3, redirect=False)  # of connecting; as many as sentry-sdk's transport
 
 _LAG_SECONDS = 0.1
 """How long the oldest transaction waits before one more connection is used."""
@@ -90,13 +89,14 @@ class DeliveryWorker(Worker):
                     return False
                 self._other.append((time.monotonic(), callback))
             if not self._idle:
-                if self._threads < self._connections:
-                    self._start_thread()
+                self._start_thread()
             elif urgent or len(self._other) == 1 or self._idle == self._threads:
                 self._submitted.notify()
         return True
 
     def _start_thread(self) -> None:
+        if self._threads >= self._connections:
+            return
         thread = threading.Thread(target=self._run, name="otel-sentry.sender", daemon=True)
         try:
             # In an empty context: the request that happens to be the first is none of its business.
@@ -121,22 +121,31 @@ class DeliveryWorker(Worker):
         """Wait for something to send; ``None`` after having had nothing to do for long."""
         with self._lock:
             while not self._killed:
-                if self._urgent:
+                send = self._next()
+                if send is not None:
                     self._idle -= 1
-                    return self._urgent.popleft()
-                if not self._other:
-                    if not self._submitted.wait(_IDLE_SECONDS):
-                        break
-                    continue
-                wait = self._other[0][0] + _LAG_SECONDS - time.monotonic()
-                if wait <= 0 or self._flushing or self._idle == self._threads:
-                    self._idle -= 1
-                    return self._other.popleft()[1]
-                self._submitted.wait(wait)
+                    if not self._idle and (self._urgent or self._other):
+                        self._start_thread()  # one that watches
+                    return send
+                patience = self._lag() if self._other else _IDLE_SECONDS
+                if not self._submitted.wait(patience) and not self._other:
+                    break
             self._threads -= 1
             self._idle -= 1
             self._sent.notify_all()
             return None
+
+    def _next(self) -> Callable[[], Any] | None:
+        if self._urgent:
+            return self._urgent.popleft()
+        alone = self._idle == self._threads
+        if self._other and (alone or self._flushing or self._lag() <= 0):
+            return self._other.popleft()[1]
+        return None
+
+    def _lag(self) -> float:
+        """Return the seconds until the thread that sends is found to be too slow."""
+        return self._other[0][0] + _LAG_SECONDS - time.monotonic()
 
     def flush(  # type: ignore[override] # sentry-sdk's returns nothing
         self, timeout: float, callback: Callable[[int, float], Any] | None = None
@@ -217,7 +226,7 @@ class SentryTransport(HttpTransport):
             url = self._auth.get_api_url(endpoint_type)
             self._direct[endpoint_type] = (self._pool.connection_from_url(url), urlsplit(url).path)
         pool, path = self._direct[endpoint_type]
-        return pool.urlopen(method, path, body=body, headers=headers, retries=_RETRIES)
+        return pool.urlopen(method, path, body=body, headers=headers, retries=False)
 
     def capture_envelope(self, envelope: Envelope) -> None:
         """Queue an envelope; transactions wait for everything else."""

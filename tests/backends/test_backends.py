@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
+
+from otel_sentry import backends
+from otel_sentry.backends import Bridge
+from otel_sentry.backends._noise import NoiseFilter
+from otel_sentry.backends._scrubbed import ScrubbingExporter
+from otel_sentry.cli.tail.receiver import Receiver
+from otel_sentry.propagation import SentryPropagator
+from otel_sentry.scrubbing import Scrubber
+from otel_sentry.settings import Settings
+
+SECRET = "Zq9xSekrit7Wv"
+
+
+def make_bridge(**environ):
+    """Return what backends are built from, without a Sentry client."""
+    settings = Settings.from_env(environ)
+    return Bridge(settings, Scrubber(), SentryPropagator(settings), None)
+
+
+@pytest.mark.parametrize("name", ["sentri", "nonsense"])
+def test_an_unknown_backend_is_one_warning(name, caplog):
+    """A name that is no backend warns, names the choices, and stops nothing."""
+    assert backends.build(name, make_bridge()) is None
+
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert f"OTEL_TRACES_EXPORTER={name} is ignored" in message
+    assert ("Did you mean sentry?" in message) == (name == "sentri")
+
+
+def test_a_backend_that_cannot_be_built_is_one_warning(monkeypatch, caplog):
+    """A fault while a backend is built stops no other."""
+    monkeypatch.setattr(backends, "import_module", lambda _: 1 / 0)
+
+    assert backends.build("otlp", make_bridge()) is None
+    assert "setting up the backend 'otlp'" in caplog.text
+
+
+def leaky_span(provider):
+    """End a span with a secret in every place that can hold one."""
+    tracer = provider.get_tracer("tests")
+    link = Link(SpanContext(1, 2, is_remote=True), {"password": SECRET})
+    with tracer.start_as_current_span(f"GET /?token={SECRET}", links=[link]) as span:
+        span.set_attribute("http.request.header.authorization", [f"Bearer {SECRET}"])
+        span.set_attribute("http.url", f"http://user:{SECRET}@host/?api_key={SECRET}")
+        span.set_attribute("db.statement", f"SELECT '{SECRET}'")
+        span.add_event("event", {"secret": SECRET})
+        span.set_status(Status(StatusCode.ERROR, f"password={SECRET}"))
+
+
+def test_otlp_is_scrubbed(monkeypatch):
+    """What leaves by OTLP holds no secret, wherever in the span it was."""
+    with Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        provider = TracerProvider(
+            resource=Resource({"service.name": "shop", "secret": SECRET}), shutdown_on_exit=False
+        )
+        provider.add_span_processor(backends.build("otlp", make_bridge()))
+        leaky_span(provider)
+        provider.shutdown()
+
+        (span,) = receiver.spans()
+        assert span["resource"]["service.name"] == "shop"
+        assert SECRET.encode() not in b"".join(receiver.bodies)
+
+
+def test_the_control_leaks(monkeypatch):
+    """Without our exporter around it the same span leaks: the test above can fail."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    with Receiver() as receiver:
+        provider = TracerProvider(shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(receiver.otlp_endpoint)
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        leaky_span(provider)
+        provider.shutdown()
+
+        assert SECRET.encode() in b"".join(receiver.bodies)
+
+
+def test_console_is_scrubbed(capfd):
+    """The console backend writes scrubbed spans to standard error."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(backends.build("console", make_bridge()))
+    leaky_span(provider)
+    provider.shutdown()
+
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "GET /?token=[Filtered]" in err
+    assert SECRET not in err
+
+
+def test_a_registered_exporter_is_scrubbed_too(monkeypatch):
+    """An exporter that another package registers sees scrubbed spans only."""
+    exporter = InMemorySpanExporter()
+    monkeypatch.setattr(backends, "_registered_exporter", lambda _: exporter)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(backends.build("theirs", make_bridge()))
+    leaky_span(provider)
+    provider.force_flush()
+
+    assert SECRET not in exporter.get_finished_spans()[0].to_json()
+    provider.shutdown()
+
+
+def test_a_span_that_cannot_be_scrubbed_does_not_leave(monkeypatch, caplog):
+    """If scrubbing itself fails, nothing is exported and it is said."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+    exporter = InMemorySpanExporter()
+    broken = ScrubbingExporter(exporter, None)
+
+    assert broken.export([object()]) is SpanExportResult.FAILURE
+    assert exporter.get_finished_spans() == ()
+    assert "scrubbing spans" in caplog.text
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "carrier-pigeon"])
+def test_a_protocol_that_is_not_there(monkeypatch, caplog, protocol):
+    """Another OTLP protocol than those installed warns with the fix, and HTTP is used."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+
+    processor = backends.build("otlp", make_bridge())
+
+    assert processor is not None
+    assert ("pip install 'otel-sentry[grpc]'" in caplog.text) == (protocol == "grpc")
+    assert "http/protobuf" in caplog.text
+    processor.shutdown()
+
+
+class OwnClient:
+    """As much of sentry-sdk's client as the noise filter asks for."""
+
+    def __init__(self, **options) -> None:
+        self.options = options
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("http://127.0.0.1:9000/api/1/envelope/", True),
+        ("http://127.0.0.1:9000/api/2/envelope/", False),
+        ("http://127.0.0.1:9001/api/1/envelope/", False),
+        ("http://localhost:8969/stream", True),
+        ("http://shop.example/api/1/envelope/", False),
+    ],
+)
+@pytest.mark.parametrize("key", ["http.url", "url.full"])
+def test_own_traffic_is_told_by_its_url(url, own, key):
+    """Requests to the DSN's endpoints and to Spotlight are ours, in either convention."""
+    settings = Settings.from_env({"SENTRY_DSN": "http://key@127.0.0.1:9000/1"})
+    client = OwnClient(spotlight=True)
+    is_noise = NoiseFilter(Bridge(settings, Scrubber(), SentryPropagator(settings), client))
+    provider = TracerProvider(shutdown_on_exit=False)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.get_tracer("t").start_span("POST", kind=SpanKind.CLIENT, attributes={key: url}).end()
+
+    assert is_noise(exporter.get_finished_spans()[0]) is own
+
+
+OTHER_DISTRIBUTION = """
+from opentelemetry.sdk._configuration import _initialize_components
+from opentelemetry import trace
+_initialize_components()
+tracer = trace.get_tracer("tests")
+for number in range(3):
+    with tracer.start_as_current_span("root", kind=trace.SpanKind.SERVER):
+        with tracer.start_as_current_span("child"):
+            with tracer.start_as_current_span("inner", kind=trace.SpanKind.CONSUMER):
+                pass
+trace.get_tracer_provider().shutdown()
+"""
+
+
+def test_the_exporter_under_another_distribution():
+    """OTEL_TRACES_EXPORTER=sentry works where another distribution sets up the SDK."""
+    with Receiver() as receiver:
+        subprocess.run(
+            [sys.executable, "-c", OTHER_DISTRIBUTION],
+            env={
+                "SENTRY_DSN": receiver.dsn,
+                "OTEL_TRACES_EXPORTER": "sentry",
+                "OTEL_TRACES_SAMPLER": "sentry",
+                "SENTRY_TRACES_SAMPLE_RATE": "1",
+            },
+            check=True,
+            timeout=60,
+        )
+
+        shapes = [
+            (e["transaction"], [s["description"] for s in e["spans"]])
+            for e in receiver.transactions()
+        ]
+        assert sorted(shapes) == [("inner", [])] * 3 + [("root", ["child"])] * 3
+        assert json.dumps(receiver.transactions())
