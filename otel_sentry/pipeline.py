@@ -15,6 +15,7 @@ from otel_sentry import backends, processes
 from otel_sentry._logging import logger
 from otel_sentry.backends import Bridge
 from otel_sentry.errors.client import set_up_client
+from otel_sentry.errors.hooks import Hooks
 from otel_sentry.errors.linking import start_linking
 from otel_sentry.instrumentation import instrument_beyond_range
 from otel_sentry.propagation import SentryPropagator
@@ -82,7 +83,7 @@ def build_bridge(settings: Settings) -> Bridge:
     propagator = SentryPropagator(settings)
     client = None
     if settings.dsn:
-        client = set_up_client(settings, scrubber, propagator.dynamic_sampling_context)
+        client = set_up_client(settings, Hooks(scrubber, propagator.dynamic_sampling_context))
     return Bridge(settings, scrubber, propagator, client)
 
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_sentry._logging import report
 from otel_sentry.backends._noise import NoiseFilter
-from otel_sentry.errors.client import OURS
+from otel_sentry.errors.hooks import OURS
 from otel_sentry.errors.linking import remember_root
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
@@ -73,6 +73,8 @@ class SentrySender:
 
     def transaction(self, tree: Tree, context: Context) -> None:
         """Capture a transaction, with the Sentry scopes that ``context`` holds applied to it."""
+        if self._translate(tree.root).is_noise:
+            return
         event = transaction_event(
             tree, self._translate, self._dynamic_sampling_context(tree.root.context)
         )
