@@ -156,8 +156,9 @@ class SentryPropagator(TextMapPropagator):
                 context["sample_rate"] = f"{round(state.sample_rate, 6):g}"
             if state.sample_rand is not None:
                 context["sample_rand"] = state.sample_rand
-            if state.transaction is not None:
-                context["transaction"] = state.transaction
+            transaction = state.name_transaction and state.name_transaction()
+            if transaction:
+                context["transaction"] = transaction
             state.dynamic_sampling_context = context
         return state.dynamic_sampling_context
 

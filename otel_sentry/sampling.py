@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass, replace
 from fnmatch import translate
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
@@ -28,7 +29,7 @@ from otel_sentry.trace_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Link
@@ -144,8 +145,10 @@ class SentrySampler(Sampler):
         attributes: Attributes,
         incoming: TraceState,
     ) -> SamplingResult:
-        meaning = _meaning(name, kind or SpanKind.INTERNAL, attributes or {})
-        rate = self._rate_for(meaning.candidates)
+        kind = kind or SpanKind.INTERNAL
+        rate = self._rate
+        if self._rules:
+            rate = self._rate_for(_meaning(name, kind, attributes).candidates)
         context = getattr(incoming, "dynamic_sampling_context", None)
         ot = parse_ot(incoming.get("ot", ""))
         explicit = explicit_randomness(ot)
@@ -162,7 +165,7 @@ class SentrySampler(Sampler):
             sampled=sampled,
             sample_rate=rate,
             sample_rand=sample_rand_of(random_bits),
-            transaction=None if meaning.source == "url" else meaning.name,
+            name_transaction=partial(_transaction_name, name, kind, attributes),
             dynamic_sampling_context=context,
         )
         if sampled:
@@ -180,10 +183,15 @@ class SentrySampler(Sampler):
         return self._description
 
 
-def _meaning(name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Meaning:
+def _transaction_name(name: str, kind: SpanKind, attributes: Attributes) -> str | None:
+    meaning = _meaning(name, kind, attributes)
+    return None if meaning.source == "url" else meaning.name
+
+
+def _meaning(name: str, kind: SpanKind, attributes: Attributes) -> Meaning:
     """Infer what the span is; what an application wrote into attributes must not stop it."""
     try:
-        return infer(name, kind, attributes)
+        return infer(name, kind, attributes or {})
     except Exception as error:  # noqa: BLE001 - raised here, it would end the request
         report("reading a span's attributes", error)
         return Meaning(op="", description=name, name=name, source="url")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import SpanContext, TraceState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 RANDOM_BITS = 56
 """Bits of randomness of a trace (TraceState: Probability Sampling, OpenTelemetry specification)."""
@@ -36,8 +36,11 @@ class SentryTraceState(TraceState):
     sample_rand: str | None
     """``0.000000`` to ``0.999999``; ``sample_rand < sample_rate`` exactly when sampled."""
 
-    transaction: str | None
-    """Name of the head's transaction, where it is good enough for the sampling context."""
+    name_transaction: Callable[[], str | None] | None
+    """Returns the name of the head's transaction, where it is good enough for the sampling context.
+
+    Asked for at most once, and rarely on the request's time.
+    """
 
     dynamic_sampling_context: dict[str, str] | None
     """Frozen once set: what came with the trace, or what its head first sent."""
@@ -49,14 +52,14 @@ class SentryTraceState(TraceState):
         sampled: bool | None,
         sample_rate: float | None = None,
         sample_rand: str | None = None,
-        transaction: str | None = None,
+        name_transaction: Callable[[], str | None] | None = None,
         dynamic_sampling_context: dict[str, str] | None = None,
     ) -> None:
         super().__init__(entries)
         self.sampled = sampled
         self.sample_rate = sample_rate
         self.sample_rand = sample_rand
-        self.transaction = transaction
+        self.name_transaction = name_transaction
         self.dynamic_sampling_context = dynamic_sampling_context
 
 

@@ -371,7 +371,7 @@ def test_the_head_of_a_trace_makes_the_context(propagator, rate, name, attribute
         **more,
     }
     frozen = dict(sent)
-    context.trace_state.transaction = "renamed"
+    context.trace_state.name_transaction = lambda: "renamed"
     assert propagator.dynamic_sampling_context(context) == frozen, "frozen at first use"
     header = inject(propagator, set_span_in_context(span))["baggage"]
     assert entries(header) == {f"sentry-{key}": value for key, value in frozen.items()}

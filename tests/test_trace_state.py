@@ -227,7 +227,7 @@ def test_a_state_is_a_tracestate():
     state = SentryTraceState([("ot", "th:8"), ("a", "1")], sampled=True, sample_rate=0.5)
     assert state.to_header() == "ot=th:8,a=1"
     assert (state.sampled, state.sample_rate, state.sample_rand) == (True, 0.5, None)
-    assert (state.transaction, state.dynamic_sampling_context) == (None, None)
+    assert (state.name_transaction, state.dynamic_sampling_context) == (None, None)
     logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
     try:
         assert len(SentryTraceState([("A", "1")], sampled=None)) == 0

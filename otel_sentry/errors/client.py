@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from otel_sentry.settings import Settings
 
 
+# sentry-sdk's default costs two to three times the time for a tenth less bytes.
+_COMPRESSION_LEVEL = 3
+
+
 def set_up_client(settings: Settings, hooks: Hooks) -> BaseClient:
     """Initialise sentry-sdk with the settings and return its client."""
     ignore_logger("otel_sentry")
@@ -30,6 +34,7 @@ def set_up_client(settings: Settings, hooks: Hooks) -> BaseClient:
         send_default_pii=settings.send_default_pii or None,
         debug=settings.debug,
         transport=transport_class(settings.connections),
+        _experiments={"transport_compression_level": _COMPRESSION_LEVEL},
     )
     client = sentry_sdk.get_client()
     hooks.install(client)

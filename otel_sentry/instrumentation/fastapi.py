@@ -68,7 +68,7 @@ def _rename(span: Span, scope: dict[str, Any], route: str) -> None:
     span.update_name(name)
     state = span.get_span_context().trace_state
     if isinstance(state, SentryTraceState) and state.dynamic_sampling_context is None:
-        state.transaction = name
+        state.name_transaction = lambda: name
 
 
 def mounted_route(scope: dict[str, Any]) -> str | None:

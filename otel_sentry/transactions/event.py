@@ -69,12 +69,12 @@ def transaction_event(
 
 
 def outline(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what scopes and event processors go by: name, times, ids, and no data."""
+    """Return what scopes and event processors go by: the name and the ids, and no data."""
     trace = event["contexts"]["trace"]
-    kept = ("type", "transaction", "transaction_info", "start_timestamp", "timestamp", "platform")
+    kept = ("type", "transaction", "transaction_info", "timestamp", "platform")
     return {
         **{key: event[key] for key in kept},
-        "contexts": {"trace": {key: trace[key] for key in ("trace_id", "span_id", "op", "status")}},
+        "contexts": {"trace": {key: trace[key] for key in ("trace_id", "span_id", "op")}},
         # Not empty, so that sentry-sdk does not fill it in, only to serialise it each time.
         "sdk": {"name": "otel-sentry"},
     }

@@ -50,8 +50,8 @@ class Segment:
         self.finished: deque[ReadableSpan] = deque()
         """Ended spans not yet taken; bounded by ``max_spans``."""
 
-        self.dropped: deque[None] = deque()
-        """One entry a span over the limit; a deque, since ``+= 1`` is no atomic operation."""
+        self.dropped: list[None] = []
+        """One entry a span over the limit; a list, since ``+= 1`` is no atomic operation."""
 
         self.context: Context | None = None
         """The context variables at the end of the root (or of the last late span): Sentry's
