@@ -2,8 +2,8 @@
 Read the answers of Sentry without Python's e-mail parser.
 
 ``http.client`` parses the header fields of each answer as those of an e-mail, which takes nearly
-half of the CPU time of a request. Here a field is a line with a colon (RFC 9112, section 5); everything
-else of the answer is read by ``http.client``'s own code.
+half of the CPU time of a request. Here a field is a line with a colon (RFC 9112, section 5);
+everything else of the answer is read by ``http.client``'s own code.
 """
 
 from __future__ import annotations

@@ -139,9 +139,16 @@ class SentryPropagator(TextMapPropagator):
         ours, theirs = self._identity.get("org_id"), context.get("org_id")
         return bool(ours and theirs and ours != theirs)
 
-    def dynamic_sampling_context(self, span_context: SpanContext) -> dict[str, str]:
+    def dynamic_sampling_context(
+        self, span_context: SpanContext, transaction: str | None = None
+    ) -> dict[str, str]:
         """
         Return the trace's dynamic sampling context; the head of a trace freezes it here.
+
+        Args:
+            span_context: Of any span of the trace.
+            transaction: The name of the head's transaction, where it is known; empty: it has none
+                that is good enough.
 
         Source: https://develop.sentry.dev/sdk/foundations/trace-propagation/dynamic-sampling-context/
         """
@@ -156,7 +163,8 @@ class SentryPropagator(TextMapPropagator):
                 context["sample_rate"] = f"{round(state.sample_rate, 6):g}"
             if state.sample_rand is not None:
                 context["sample_rand"] = state.sample_rand
-            transaction = state.name_transaction and state.name_transaction()
+            if transaction is None and state.name_transaction is not None:
+                transaction = state.name_transaction()
             if transaction:
                 context["transaction"] = transaction
             state.dynamic_sampling_context = context

@@ -59,13 +59,14 @@ class SentrySender:
     Send trees of spans as transactions through whatever sentry-sdk client is active.
 
     Args:
-        dynamic_sampling_context: Returns that of the trace that a span context belongs to.
+        dynamic_sampling_context: Returns that of the trace that a span context belongs to; its
+            second argument names the transaction, where its name is good enough for it.
         translate: Puts spans into Sentry's words.
     """
 
     def __init__(
         self,
-        dynamic_sampling_context: Callable[[SpanContext], Mapping[str, str]],
+        dynamic_sampling_context: Callable[[SpanContext, str | None], Mapping[str, str]],
         translate: Translator,
     ) -> None:
         self._translate = translate
@@ -73,12 +74,17 @@ class SentrySender:
 
     def transaction(self, tree: Tree, context: Context) -> None:
         """Capture a transaction, with the Sentry scopes that ``context`` holds applied to it."""
-        if self._translate(tree.root).is_noise:
+        event = transaction_event(tree, self._translate)
+        if event is None:
             return
-        event = transaction_event(
-            tree, self._translate, self._dynamic_sampling_context(tree.root.context)
-        )
         described: Any = outline(event)
+        name = None
+        if tree.root.parent is None:  # the head names the trace
+            name = "" if event["transaction_info"]["source"] == "url" else event["transaction"]
+        # sentry-sdk moves it into the envelope's header.
+        event["contexts"]["trace"]["dynamic_sampling_context"] = dict(
+            self._dynamic_sampling_context(tree.root.context, name)
+        )
         context.run(sentry_sdk.capture_event, described, {OURS: event})
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:

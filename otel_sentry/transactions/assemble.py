@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from otel_sentry.transactions.segment import Segment
     from otel_sentry.transactions.tree import Tree
 
-GRACE_SECONDS = 0.03
+GRACE_SECONDS = 0.01
 """
 How long a finished segment waits for spans that end a little after its root.
 

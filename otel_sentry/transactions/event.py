@@ -21,24 +21,21 @@ _NANOSECONDS = 1e9
 _MAX_BREADCRUMBS = 100  # sentry-sdk's default
 
 
-def transaction_event(
-    tree: Tree, translate: Translator, dynamic_sampling_context: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def transaction_event(tree: Tree, translate: Translator) -> dict[str, Any] | None:
     """
     Return the transaction of ``tree``: its root's name, source, trace context, and its spans.
 
-    It is plain and scrubbed: it can be written as JSON as it is.
+    It is plain and scrubbed: it can be written as JSON as it is. ``None`` where the root is noise.
     """
     root = tree.root
     words = translate(root)
+    if words.is_noise:
+        return None
     trace = {**_ids(root), **words.fields}
     del trace["description"]
     links = _links(root, translate)
     if links:
         trace["links"] = links
-    if dynamic_sampling_context:
-        # sentry-sdk moves it into the envelope's header.
-        trace["dynamic_sampling_context"] = dict(dynamic_sampling_context)
     event: dict[str, Any] = {
         "type": "transaction",
         "transaction": words.name,

@@ -52,7 +52,7 @@ def test_a_whole_transaction():
     )
     child = make_span(2, 1, name="SELECT", kind=SpanKind.CLIENT, attributes={"db.system": "sqlite"})
 
-    event = transaction_event(Tree(root, [child]), Translator(Scrubber()), {"trace_id": "t"})
+    event = transaction_event(Tree(root, [child]), Translator(Scrubber()))
 
     scope = {"otel.scope.name": "tests", "otel.scope.version": "1.0"}
     assert event == {
@@ -75,7 +75,6 @@ def test_a_whole_transaction():
                     "sentry.kind": "server",
                     **scope,
                 },
-                "dynamic_sampling_context": {"trace_id": "t"},
             },
             "otel": {"resource": {"service.name": "shop"}},
         },
