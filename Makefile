@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint typecheck format docs changelog clean
+.PHONY: help venv demo test lint typecheck format bench docs changelog clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ typecheck: $(VENV)/.lint ## Check the types.
 format: $(VENV)/.lint ## Format the code, and repair what ruff can repair.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: $(VENV)/.test ## Measure what a trace costs, beside sentry-sdk's own ways (a few minutes).
+	@mkdir -p docs/benchmarks
+	$(BIN)/python benchmarks/micro.py --seconds 3 --json docs/benchmarks/micro.json
+	$(BIN)/python benchmarks/instructions.py --json docs/benchmarks/instructions.json
+	$(BIN)/python benchmarks/memory.py
 
 docs: $(VENV)/.test ## Renew the generated parts of the docs.
 	$(BIN)/python docs/generate.py

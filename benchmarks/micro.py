@@ -98,16 +98,20 @@ def _native_trace(children: int):
     return one
 
 
-def run_one(name: str, dsn: str, children: int, seconds: float) -> None:
-    """Run one contender in this process and print its figures as JSON."""
+def contender(name: str, dsn: str, children: int):
+    """Return what makes one trace, and what waits until all have left (or None)."""
     if name == "sentry_native":
         import sentry_sdk
 
         sentry_sdk.init(dsn, traces_sample_rate=1.0)
-        one, flush = _native_trace(children), lambda: sentry_sdk.flush(60)
-    else:
-        tracer, flush = _make_tracer(name, dsn)
-        one = _otel_trace(tracer, children)
+        return _native_trace(children), lambda: sentry_sdk.flush(60)
+    tracer, flush = _make_tracer(name, dsn)
+    return _otel_trace(tracer, children), flush
+
+
+def run_one(name: str, dsn: str, children: int, seconds: float) -> None:
+    """Run one contender in this process and print its figures as JSON."""
+    one, flush = contender(name, dsn, children)
     for _ in range(30):
         one()
     if flush:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 from otel_sentry.settings import VARIABLES, Variable
 
-PAGE = Path(__file__).with_name("configuration.md")
-START, END = "<!-- variables: make docs -->\n", "<!-- end of variables -->\n"
+HERE = Path(__file__).parent
 
 
 def variables_table() -> str:
@@ -27,20 +27,67 @@ def _default(variable: Variable) -> str:
     return "empty" if value in {"", None} else f"`{value}`"
 
 
-def generate(page: str) -> str:
+_CONTENDERS = {
+    "otel_off": "OpenTelemetry, sampled out",
+    "otel": "OpenTelemetry, no processor",
+    "ours": "**otel-sentry**",
+    "sentry_native": "sentry-sdk, native tracing",
+    "sentry_span_processor": "sentry-sdk, `SentrySpanProcessor`",
+}
+
+
+def overhead_table() -> str:
+    """Return the table of what `make bench` measured last."""
+    time = json.loads((HERE / "benchmarks/micro.json").read_text())
+    instructions = json.loads((HERE / "benchmarks/instructions.json").read_text())
+
+    def added(figures: dict[str, float], name: str) -> str:
+        base, whole = figures["otel"], figures["sentry_span_processor"]
+        return f"{(figures[name] - base) / (whole - base):.2f}" if name not in _BASES else ""
+
+    request = {name: figures["request"] for name, figures in time.items()}
+    total = {name: figures["total"] for name, figures in time.items()}
+    rows = [
+        "| | request thread, µs | added | all threads, µs | added | instructions, 1,000 | added |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    rows += [
+        f"| {label} | {request[name]:.0f} | {added(request, name)} | {total[name]:.0f}"
+        f" | {added(total, name)} | {instructions[name] / 1000:,.0f} | {added(instructions, name)} |"
+        for name, label in _CONTENDERS.items()
+    ]
+    return "\n".join(rows) + "\n"
+
+
+_BASES = frozenset({"otel_off", "otel"})
+
+PARTS = {
+    "configuration.md": ("variables", variables_table),
+    "overhead.md": ("overhead", overhead_table),
+}
+
+
+def generate(page: str, name: str, table: str) -> str:
     """Return the page with its generated part renewed."""
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n{variables_table()}\n{END}{after}"
+    start, end = f"<!-- {name}: make docs -->\n", f"<!-- end of {name} -->\n"
+    before, _, rest = page.partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}\n{table}\n{end}{after}"
 
 
 def main() -> int:
-    """Write the page, or compare it."""
-    page = PAGE.read_text()
-    new = generate(page)
-    if "--check" in sys.argv:
-        return int(new != page)
-    PAGE.write_text(new)
+    """Write the pages, or compare them."""
+    stale = []
+    for page, (name, table) in PARTS.items():
+        text = (HERE / page).read_text()
+        new = generate(text, name, table())
+        if new != text:
+            stale.append(page)
+        if "--check" not in sys.argv:
+            (HERE / page).write_text(new)
+    if stale and "--check" in sys.argv:
+        print(f"not up to date: {', '.join(stale)}; run `make docs`", file=sys.stderr)
+        return 1
     return 0
 
 
