@@ -52,8 +52,9 @@ def overhead_table() -> str:
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     rows += [
-        f"| {label} | {request[name]:.0f} | {added(request, name)} | {total[name]:.0f}"
-        f" | {added(total, name)} | {instructions[name] / 1000:,.0f} | {added(instructions, name)} |"
+        f"| {label} | {request[name]:.0f} | {added(request, name)}"
+        f" | {total[name]:.0f} | {added(total, name)}"
+        f" | {instructions[name] / 1000:,.0f} | {added(instructions, name)} |"
         for name, label in _CONTENDERS.items()
     ]
     return "\n".join(rows) + "\n"

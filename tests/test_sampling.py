@@ -396,3 +396,28 @@ def test_build_sampler():
     )
     assert not decide(sampler)[0]
     assert decide(sampler, kind=SpanKind.CLIENT, attributes={})[0]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_plumbing_is_left_out_unless_asked_for(keep):
+    """What Celery says to its broker is no span; a variable brings it back."""
+    sampler = build_sampler(
+        Settings.from_env(
+            {
+                "SENTRY_TRACES_SAMPLE_RATE": "1",
+                "OTEL_SENTRY_INFRASTRUCTURE_SPANS": str(keep),
+            }
+        )
+    )
+    provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+    celery = provider.get_tracer("opentelemetry.instrumentation.celery")
+    redis = provider.get_tracer("opentelemetry.instrumentation.redis")
+
+    alone = redis.start_span("BRPOP", kind=SpanKind.CLIENT)
+    with celery.start_as_current_span("apply_async/job", kind=SpanKind.PRODUCER):
+        below = redis.start_span("LPUSH", kind=SpanKind.CLIENT)
+    with redis.start_as_current_span("request", kind=SpanKind.SERVER):
+        ordinary = redis.start_span("GET", kind=SpanKind.CLIENT)
+
+    assert (alone.is_recording(), below.is_recording()) == (keep, keep)
+    assert ordinary.is_recording()
