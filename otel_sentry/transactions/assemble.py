@@ -98,13 +98,21 @@ class Assembler:
         with self._lock:
             if segment.queued:
                 return
+            if self._closed:
+                self._drop(segment)
+                return
             if self._queued_spans + size > self._max_queued_spans:
-                self._drop(segment, "queue_overflow")
+                self._drop(segment)
+                logger.warning(
+                    "Transactions are dropped: more than %d spans wait to be sent. They are counted"
+                    " in Sentry's client reports (queue_overflow).",
+                    self._max_queued_spans,
+                )
                 return
             segment.queued = True
             self._queued_spans += size
             self._queue.append((time.monotonic() + self._grace, size, segment))
-            if self._thread is None and not self._closed:
+            if self._thread is None:
                 self._start()
             elif not self._busy:
                 self._wake.notify_all()
@@ -118,7 +126,7 @@ class Assembler:
         except RuntimeError:  # the interpreter is shutting down; flush() builds in its caller
             self._thread = None
 
-    def _drop(self, segment: Segment, reason: str) -> None:
+    def _drop(self, segment: Segment) -> None:
         spans = len(segment.dropped)
         transactions = 0
         while segment.finished:
@@ -126,13 +134,7 @@ class Assembler:
             spans += 1
             transactions += span.context.span_id == segment.root_id
         segment.dropped.clear()
-        self._send.lost(reason, transactions=transactions, spans=spans)
-        logger.warning(
-            "Transactions are dropped: more than %d spans wait to be sent. They are counted in"
-            " Sentry's client reports (%s).",
-            self._max_queued_spans,
-            reason,
-        )
+        self._send.lost("queue_overflow", transactions=transactions, spans=spans)
 
     def _run(self) -> None:
         # Whatever this thread does (DNS, HTTP) is not the application's and is not traced.

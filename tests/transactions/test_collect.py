@@ -317,6 +317,30 @@ def test_overflow_drops_whole_transactions_and_counts_them():
     tracing.provider.shutdown()
 
 
+def test_what_ends_after_the_shutdown_is_counted(tracing):
+    """After the provider's shutdown nothing is queued any more; what still ends is counted."""
+    with tracing.tracer.start_as_current_span("root"):
+        tracing.provider.shutdown()
+        with tracing.tracer.start_as_current_span("child"):
+            pass
+
+    assert tracing.sink.events == []
+    assert tracing.sink.counted == [("queue_overflow", 1, 2)]
+
+
+def test_flush_tells_the_truth():
+    """force_flush() is true only where everything built has left the process."""
+    tracing = Tracing()
+    answers = [False, True]
+    tracing.processor._flush = lambda _timeout: answers.pop(0)
+    tracing.tracer.start_span("root").end()
+
+    assert tracing.provider.force_flush(1000) is False
+    assert tracing.provider.force_flush(1000) is True
+    tracing.processor._flush = lambda _timeout: True
+    tracing.provider.shutdown()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_fork_with_an_open_request(tracing):
