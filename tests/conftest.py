@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import signal
 from importlib.metadata import version
 
 import hypothesis
 import pytest
 
 from tests.servers import redis_server
+
+# A shell that runs the tests in the background lets them, and all their children, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine makes no test wrong.
 hypothesis.settings.register_profile("unhurried", deadline=None)
