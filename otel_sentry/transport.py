@@ -8,17 +8,13 @@ and client reports stay sentry-sdk's.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections import deque
-from contextvars import Context
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import urllib3
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 from sentry_sdk import Scope
 from sentry_sdk.client import BaseClient
 from sentry_sdk.envelope import Envelope, Item
@@ -26,11 +22,11 @@ from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import capture_internal_exceptions
 from sentry_sdk.worker import Worker
 
+from otel_sentry._background import after_fork_in_child, start_thread
 from otel_sentry._http import read_answers_fast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
 
 MAX_QUEUED_TRANSACTIONS = 1000
 """Bound of the queue of transactions, in envelopes."""
@@ -42,7 +38,6 @@ _IDLE_SECONDS = 10.0
 
 _PATIENCE_SECONDS = 0.1
 """How long a flush takes before it says that it takes long."""
-
 
 _LAG_SECONDS = 0.1
 """How long the oldest transaction waits before one more connection is used."""
@@ -113,18 +108,13 @@ class DeliveryWorker(Worker):
     def _start_thread(self) -> None:
         if self._threads >= self._connections:
             return
-        thread = threading.Thread(target=self._run, name="otel-sentry.sender", daemon=True)
-        try:
-            # In an empty context: the request that happens to be the first is none of its business.
-            Context().run(thread.start)
-        except RuntimeError:  # the interpreter is shutting down
+        if start_thread(self._run, "otel-sentry.sender") is None:
             return
         self._threads += 1
         self._idle += 1  # until it takes its first send
 
     def _run(self) -> None:
-        # Requests to Sentry are not the application's: no span, no breadcrumb, no event.
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
+        # Requests to Sentry leave no breadcrumb and no event either.
         Scope.set_current_scope(Scope())
         Scope.get_current_scope().set_client(_Deaf())
         wake = threading.Condition(self._lock)
@@ -234,9 +224,7 @@ class SentryTransport(HttpTransport):
         self._counting = threading.RLock()
         self._direct: dict[Any, tuple[Any, str]] = {}  # bound: the kinds of endpoint, two
         super().__init__(options)
-        if hasattr(os, "register_at_fork"):
-            after_fork = weakref.WeakMethod(self._after_fork_in_child)
-            os.register_at_fork(after_in_child=lambda: (call := after_fork()) and call())
+        after_fork_in_child(self._after_fork_in_child)
 
     def _after_fork_in_child(self) -> None:
         """Share no connection with the parent, and send nothing that it will send."""

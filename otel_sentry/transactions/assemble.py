@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections import deque
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Protocol
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
-
+from otel_sentry._background import after_fork_in_child, start_thread
 from otel_sentry._logging import logger, report
 from otel_sentry.transactions.tree import grow
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from opentelemetry.sdk.trace import ReadableSpan
 
     from otel_sentry.transactions.segment import Segment
@@ -69,9 +68,7 @@ class Assembler:
         self._max_queued_spans = max_queued_spans
         self.generation = 0
         self._reset()
-        if hasattr(os, "register_at_fork"):
-            after_fork = weakref.WeakMethod(self._after_fork_in_child)
-            os.register_at_fork(after_in_child=lambda: (call := after_fork()) and call())
+        after_fork_in_child(self._after_fork_in_child)
 
     def _reset(self) -> None:
         # Re-entrant: a span may be ended by the garbage collector, in the middle of submit().
@@ -113,18 +110,10 @@ class Assembler:
             self._queued_spans += size
             self._queue.append((time.monotonic() + self._grace, size, segment))
             if self._thread is None:
-                self._start()
+                # Stays None while the interpreter shuts down; drain() builds in its caller then.
+                self._thread = start_thread(self._run, "otel-sentry.assembler")
             elif not self._busy:
                 self._wake.notify_all()
-
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="otel-sentry.assembler", daemon=True)
-        try:
-            # In an empty context: the request that happens to be the first is none of its business.
-            Context().run(thread.start)
-            self._thread = thread
-        except RuntimeError:  # the interpreter is shutting down; flush() builds in its caller
-            self._thread = None
 
     def _drop(self, segment: Segment) -> None:
         spans = len(segment.dropped)
@@ -137,8 +126,6 @@ class Assembler:
         self._send.lost("queue_overflow", transactions=transactions, spans=spans)
 
     def _run(self) -> None:
-        # Whatever this thread does (DNS, HTTP) is not the application's and is not traced.
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
         generation = self.generation
         while generation == self.generation:
             segment = self._take()
