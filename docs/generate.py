@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from otel_sentry.settings import VARIABLES, Variable
+from otel_sentry.variables import VARIABLES, Variable
 
 HERE = Path(__file__).parent
 

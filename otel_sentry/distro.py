@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 
 from otel_sentry._logging import never_raise
+from otel_sentry.env_file import read_env_file
 from otel_sentry.instrumentation import keep_refusals_out_of_the_log
-from otel_sentry.settings import Settings, read_env_file
+from otel_sentry.settings import Settings
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -14,6 +14,7 @@ from opentelemetry.sdk._configuration import _initialize_components
 from otel_sentry import backends, processes
 from otel_sentry._logging import logger
 from otel_sentry.backends import Bridge
+from otel_sentry.dsn import mask_dsn
 from otel_sentry.errors.client import set_up_client
 from otel_sentry.errors.hooks import Hooks
 from otel_sentry.errors.linking import start_linking
@@ -21,7 +22,7 @@ from otel_sentry.instrumentation import instrument_beyond_range
 from otel_sentry.propagation import SentryPropagator
 from otel_sentry.sampling import build_sampler, sentry_sampler
 from otel_sentry.scrubbing import Scrubber
-from otel_sentry.settings import Settings, mask_dsn
+from otel_sentry.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

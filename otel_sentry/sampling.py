@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, TraceState, get_current_span
 
 from otel_sentry._logging import logger, report
 from otel_sentry.semantics import Meaning, infer
-from otel_sentry.settings import VARIABLES, Settings, read
+from otel_sentry.settings import Settings
 from otel_sentry.trace_state import (
     SentryTraceState,
     explicit_randomness,
@@ -27,6 +27,7 @@ from otel_sentry.trace_state import (
     threshold_text,
     with_ot,
 )
+from otel_sentry.variables import VARIABLES, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

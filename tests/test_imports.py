@@ -11,7 +11,7 @@ import pytest
 
 import otel_sentry
 from otel_sentry import environment_variables
-from otel_sentry.settings import VARIABLES
+from otel_sentry.variables import VARIABLES
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ["sentry_sdk", "opentelemetry.sdk", "fastapi", "starlette", "sqlalchemy", "redis", "celery"]

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from otel_sentry._logging import logger, never_raise
 from otel_sentry.distro import SentryDistro
-from otel_sentry.settings import VARIABLES, Settings, mask_dsn, read_env_file
+from otel_sentry.dsn import mask_dsn
+from otel_sentry.env_file import read_env_file
+from otel_sentry.settings import Settings
+from otel_sentry.variables import VARIABLES
 
 KEY = "0123456789abcdef0123456789abcdef"
 DSN = f"https://{KEY}@o17.ingest.sentry.io/42"

@@ -1,0 +1,37 @@
+"""Read a DSN, and show it without its key."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def mask_dsn(dsn: str) -> str:
+    """Return ``dsn`` without its key: ``https://***@o1.ingest.sentry.io/42``."""
+    scheme, _, rest = dsn.partition("://")
+    if scheme not in {"http", "https"}:
+        # Whatever stands there may be the key.
+        return "***" if dsn else ""
+    return f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else f"{scheme}://***"
+
+
+def check_dsn(text: str) -> str:
+    """Check a DSN (https://develop.sentry.dev/sdk/foundations/transport/authentication/)."""
+    url = urlsplit(text)
+    project = url.path.rpartition("/")[2]
+    port = url.port  # raises where it is no number
+    if url.scheme not in {"http", "https"}:
+        msg = "it does not start with http:// or https://"
+        raise ValueError(msg)
+    if not url.username:
+        msg = "it has no public key before the @"
+        raise ValueError(msg)
+    if not url.hostname:
+        msg = "it has no host"
+        raise ValueError(msg)
+    if not (project.isascii() and project.isdigit()):
+        msg = "it does not end with a numeric project id"
+        raise ValueError(msg)
+    if port == 0:
+        msg = "its port is 0"
+        raise ValueError(msg)
+    return text
