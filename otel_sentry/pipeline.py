@@ -19,6 +19,7 @@ from otel_sentry.errors.client import set_up_client
 from otel_sentry.errors.hooks import Hooks
 from otel_sentry.errors.linking import start_linking
 from otel_sentry.instrumentation import instrument_beyond_range
+from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator
 from otel_sentry.sampling import build_sampler, sentry_sampler
 from otel_sentry.scrubbing import Scrubber
@@ -30,31 +31,43 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.sampling import Sampler
 
-_active: list[Settings] = []  # at most one; a list, so that no function rebinds a global
+_active: list[Bridge] = []  # at most one; a list, so that no function rebinds a global
 
 
 def active_settings() -> Settings | None:
     """Return the settings that traces were set up with in this process; ``None``: they were not."""
+    bridge = active_bridge()
+    return bridge.settings if bridge is not None else None
+
+
+def active_bridge() -> Bridge | None:
+    """Return what traces were set up with in this process; ``None``: they were not."""
     return _active[0] if _active else None
 
 
-def configure(settings: Settings, *, auto_instrumentation_version: str | None = None) -> None:
+def configure(
+    settings: Settings,
+    options: Options | None = None,
+    *,
+    auto_instrumentation_version: str | None = None,
+) -> None:
     """
     Set the bridge up as ``settings`` say; a second call does nothing.
 
     Args:
         settings: What to set up.
+        options: What ``otel_sentry.init()`` was given.
         auto_instrumentation_version: The launcher's version, for the resource.
     """
     if _active:
         return
     _set_log_level(settings.log_level)
-    bridge = build_bridge(settings)
+    bridge = build_bridge(settings, options)
     names = bridge.settings.backends
     processors = [built for name in names if (built := backends.build(name, bridge))]
     if processors:
         _set_up_traces(bridge, processors, auto_instrumentation_version)
-        _active.append(bridge.settings)
+        _active.append(bridge)
         processes.flush_on_sigterm()
     shown = ", ".join(names) or "none"
     logger.info(
@@ -73,7 +86,7 @@ def bridge_from(environ: Mapping[str, str]) -> Bridge:
     return build_bridge(Settings.from_env(environ))
 
 
-def build_bridge(settings: Settings) -> Bridge:
+def build_bridge(settings: Settings, options: Options | None = None) -> Bridge:
     """Build what the backends share, and Sentry's client where there is a DSN."""
     scrubber = Scrubber(
         settings.scrub_keys,
@@ -85,7 +98,7 @@ def build_bridge(settings: Settings) -> Bridge:
     client = None
     if settings.dsn:
         client = set_up_client(settings, Hooks(scrubber, propagator.dynamic_sampling_context))
-    return Bridge(settings, scrubber, propagator, client)
+    return Bridge(settings, scrubber, propagator, client, options or Options())
 
 
 def _set_up_traces(

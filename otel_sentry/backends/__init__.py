@@ -6,12 +6,13 @@ Every backend scrubs with the same rules, off the request path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from otel_sentry._logging import logger, report
+from otel_sentry.options import Options
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -35,6 +36,8 @@ class Bridge:
     propagator: SentryPropagator
     client: BaseClient | None
     """sentry-sdk's client; ``None`` without a DSN."""
+
+    options: Options = field(default_factory=Options)
 
 
 def build(name: str, bridge: Bridge) -> SpanProcessor | None:
