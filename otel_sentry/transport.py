@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import urllib3
 from sentry_sdk import Scope
 from sentry_sdk.client import BaseClient
-from sentry_sdk.envelope import Envelope, Item
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import capture_internal_exceptions
 from sentry_sdk.worker import Worker
@@ -27,6 +26,8 @@ from otel_sentry._http import read_answers_fast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sentry_sdk.envelope import Envelope
 
 MAX_QUEUED_TRANSACTIONS = 1000
 """Bound of the queue of transactions, in envelopes."""
@@ -195,23 +196,6 @@ class DeliveryWorker(Worker):
             self._wake(self._waiting)
 
 
-class _Encoded(Item):
-    """
-    A transaction that was written as JSON already.
-
-    Text takes a tenth of the memory of the dictionaries it comes from, and is written in the thread
-    that has just made them.
-    """
-
-    def __init__(self, item: Item) -> None:
-        super().__init__(item.get_bytes(), item.headers)
-        self._spans = len((item.get_transaction_event() or {}).get("spans") or ())
-
-    def get_transaction_event(self) -> Any:
-        """Return what sentry-sdk counts where the transaction is lost."""
-        return {"spans": [None] * self._spans}
-
-
 class SentryTransport(HttpTransport):
     """sentry-sdk's HTTP transport with several senders; see the module."""
 
@@ -264,10 +248,6 @@ class SentryTransport(HttpTransport):
             self._flush_client_reports()
 
         urgent = any(item.data_category != "transaction" for item in envelope.items)
-        envelope.items[:] = [
-            _Encoded(item) if item.data_category == "transaction" else item
-            for item in envelope.items
-        ]
         worker: Any = self._worker
         if not worker.submit(send, urgent=urgent):
             self.on_dropped_event("full_queue")

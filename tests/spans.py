@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+from otel_sentry.capture import EncodedTransaction
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
@@ -18,6 +20,7 @@ from otel_sentry.transactions.translate import Translator
 if TYPE_CHECKING:
     from contextvars import Context
 
+    from otel_sentry.transactions.event import Transaction
     from otel_sentry.transactions.tree import Tree
 
 
@@ -40,6 +43,13 @@ class CountingIds(IdGenerator):
         return self._next()
 
 
+def whole(transaction: Transaction | None) -> Any:
+    """Return a transaction as one event, as it arrives; ``None`` where there is none."""
+    if transaction is None:
+        return None
+    return json.loads(EncodedTransaction(*transaction).get_bytes())
+
+
 class Sink:
     """The far end of the assembler: keeps transactions and what was counted as lost."""
 
@@ -50,7 +60,7 @@ class Sink:
         self._translate = Translator(Scrubber())
 
     def transaction(self, tree: Tree, context: Context) -> None:
-        self.events.append(transaction_event(tree, self._translate))
+        self.events.append(whole(transaction_event(tree, self._translate)))
         self.contexts.append(context)
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sentry_sdk
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -13,11 +13,11 @@ from opentelemetry.trace import SpanKind
 
 from otel_sentry._logging import report
 from otel_sentry.backends._noise import NoiseFilter
-from otel_sentry.errors.hooks import OURS
+from otel_sentry.capture import Capture, count_lost
 from otel_sentry.errors.linking import remember_root
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
-from otel_sentry.transactions.event import outline, transaction_event
+from otel_sentry.transactions.event import transaction_event
 from otel_sentry.transactions.translate import Translator
 from otel_sentry.transactions.tree import Tree, grow
 from otel_sentry.transport import SentryTransport
@@ -51,7 +51,9 @@ def build(bridge: Bridge) -> SpanProcessor:
 
 def _sender(bridge: Bridge) -> SentrySender:
     translate = Translator(bridge.scrubber, NoiseFilter(bridge))
-    return SentrySender(bridge.propagator.dynamic_sampling_context, translate)
+    return SentrySender(
+        bridge.propagator.dynamic_sampling_context, translate, Capture(bridge.scrubber)
+    )
 
 
 class SentrySender:
@@ -62,40 +64,34 @@ class SentrySender:
         dynamic_sampling_context: Returns that of the trace that a span context belongs to; its
             second argument names the transaction, where its name is good enough for it.
         translate: Puts spans into Sentry's words.
+        capture: Sends a transaction in the Sentry scopes of the context it is called in.
     """
 
     def __init__(
         self,
         dynamic_sampling_context: Callable[[SpanContext, str | None], Mapping[str, str]],
         translate: Translator,
+        capture: Capture,
     ) -> None:
         self._translate = translate
+        self._capture = capture
         self._dynamic_sampling_context = dynamic_sampling_context
 
     def transaction(self, tree: Tree, context: Context) -> None:
         """Capture a transaction, with the Sentry scopes that ``context`` holds applied to it."""
-        event = transaction_event(tree, self._translate)
-        if event is None:
+        transaction = transaction_event(tree, self._translate)
+        if transaction is None:
             return
-        described: Any = outline(event)
         name = None
         if tree.root.parent is None:  # the head names the trace
-            name = "" if event["transaction_info"]["source"] == "url" else event["transaction"]
-        # sentry-sdk moves it into the envelope's header.
-        event["contexts"]["trace"]["dynamic_sampling_context"] = dict(
-            self._dynamic_sampling_context(tree.root.context, name)
-        )
-        context.run(sentry_sdk.capture_event, described, {OURS: event})
+            head = transaction.event
+            name = "" if head["transaction_info"]["source"] == "url" else head["transaction"]
+        sampling = self._dynamic_sampling_context(tree.root.context, name)
+        context.run(self._capture, transaction, sampling)
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:
         """Count in sentry-sdk's client reports."""
-        transport = sentry_sdk.get_client().transport
-        if transport is None:
-            return
-        if transactions:
-            transport.record_lost_event(reason, "transaction", quantity=transactions)
-        if spans:
-            transport.record_lost_event(reason, "span", quantity=spans)
+        count_lost(reason, transactions=transactions, spans=spans)
 
     def flush(self, timeout: float) -> bool:
         """Wait until sentry-sdk's transport has sent everything; whether it did in time."""

@@ -7,11 +7,10 @@ Source: https://develop.sentry.dev/sdk/foundations/transport/event-payloads/tran
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from opentelemetry.sdk.trace import ReadableSpan
 
     from otel_sentry.transactions.translate import Translator
@@ -21,18 +20,35 @@ _NANOSECONDS = 1e9
 _MAX_BREADCRUMBS = 100  # sentry-sdk's default
 
 
-def transaction_event(tree: Tree, translate: Translator) -> dict[str, Any] | None:
+class Transaction(NamedTuple):
+    """A transaction event, plain and scrubbed: it can be written as JSON as it is."""
+
+    event: dict[str, Any]
+    """All of it but its spans."""
+
+    spans: list[str]
+    """Each span as JSON: most of a span is the same text as thousands before it."""
+
+    def span_dictionaries(self) -> list[dict[str, Any]]:
+        """Return the spans as dictionaries of their own, for who wants to read or change them."""
+        return [json.loads(span) for span in self.spans]
+
+
+def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     """
     Return the transaction of ``tree``: its root's name, source, trace context, and its spans.
 
-    It is plain and scrubbed: it can be written as JSON as it is. ``None`` where the root is noise.
+    ``None`` where the root is noise.
     """
     root = tree.root
     words = translate(root)
     if words.is_noise:
         return None
-    trace = {**_ids(root), **words.fields}
+    trace_id = f"{root.context.trace_id:032x}"
+    trace = {"trace_id": trace_id, "span_id": f"{root.context.span_id:016x}", **words.fields}
     del trace["description"]
+    if root.parent is not None:
+        trace["parent_span_id"] = f"{root.parent.span_id:016x}"
     links = _links(root, translate)
     if links:
         trace["links"] = links
@@ -43,11 +59,6 @@ def transaction_event(tree: Tree, translate: Translator) -> dict[str, Any] | Non
         "start_timestamp": _seconds(root.start_time),
         "timestamp": _end(root),
         "contexts": {"trace": trace, "otel": {"resource": translate.resource(root.resource)}},
-        "spans": [
-            _span(span, said.fields, translate)
-            for span in tree.children
-            if not (said := translate(span)).is_noise
-        ],
         "platform": "python",
     }
     status_code = trace["data"].get("http.response.status_code")
@@ -56,48 +67,35 @@ def transaction_event(tree: Tree, translate: Translator) -> dict[str, Any] | Non
     breadcrumbs = [
         crumb
         for span in (root, *tree.children)
-        if span.events
+        if getattr(span, "_events", True)  # see _links
         for crumb in _breadcrumbs(span, translate)
     ]
     if breadcrumbs:
         breadcrumbs.sort(key=lambda crumb: crumb["timestamp"])
         event["breadcrumbs"] = {"values": breadcrumbs[-_MAX_BREADCRUMBS:]}
-    return event
+    spans = [
+        _span(span, trace_id, said.text, translate)
+        for span in tree.children
+        if not (said := translate(span)).is_noise
+    ]
+    return Transaction(event, spans)
 
 
-def outline(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what scopes and event processors go by: the name and the ids, and no data."""
-    trace = event["contexts"]["trace"]
-    kept = ("type", "transaction", "transaction_info", "timestamp", "platform")
-    return {
-        **{key: event[key] for key in kept},
-        "contexts": {"trace": {key: trace[key] for key in ("trace_id", "span_id", "op")}},
-        # Not empty, so that sentry-sdk does not fill it in, only to serialise it each time.
-        "sdk": {"name": "otel-sentry"},
-    }
-
-
-def _ids(span: ReadableSpan) -> dict[str, Any]:
-    context = span.context
-    found = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
-    if span.parent is not None:
-        found["parent_span_id"] = f"{span.parent.span_id:016x}"
-    return found
-
-
-def _span(span: ReadableSpan, fields: dict[str, Any], translate: Translator) -> dict[str, Any]:
-    found = {
-        **_ids(span),
-        **fields,
-        "start_timestamp": _seconds(span.start_time),
-        "timestamp": _end(span),
-    }
-    if span.links:
-        found["links"] = _links(span, translate)
-    return found
+def _span(span: ReadableSpan, trace_id: str, words: str, translate: Translator) -> str:
+    """Write a span as JSON; a dictionary of it would be made only to be written."""
+    parent = "" if span.parent is None else f'"parent_span_id":"{span.parent.span_id:016x}",'
+    links = _links(span, translate)
+    tail = f',"links":{json.dumps(links, allow_nan=False)}' if links else ""
+    return (
+        f'{{"trace_id":"{trace_id}","span_id":"{span.context.span_id:016x}",{parent}{words},'
+        f'"start_timestamp":{_seconds(span.start_time)!r},"timestamp":{_end(span)!r}{tail}}}'
+    )
 
 
 def _links(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
+    # Most spans have none, and OpenTelemetry's property copies under a lock to say so.
+    if not getattr(span, "_links", True):
+        return []
     return [
         {
             "trace_id": f"{link.context.trace_id:032x}",

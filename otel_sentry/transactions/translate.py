@@ -7,7 +7,10 @@ database. Looking a translation up costs a tenth of making it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import SpanKind
 
@@ -25,11 +28,14 @@ if TYPE_CHECKING:
 _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_CHARACTERS = 2000  # of one span; with the number above it bounds the memory
 
+_ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
 # Each has something of its own: the client's port, the message's id.
 _NEVER_ALIKE = frozenset({SpanKind.SERVER, SpanKind.CONSUMER, SpanKind.PRODUCER})
 
 
-class Words(NamedTuple):
+@dataclass
+class Words:
     """What a span says, in Sentry's words."""
 
     name: str
@@ -40,6 +46,11 @@ class Words(NamedTuple):
     """``op``, ``status``, ``origin``, ``description`` and ``data``, as they stand in a span."""
 
     is_noise: bool
+
+    @cached_property
+    def text(self) -> str:
+        """The fields as members of a JSON object, without its braces."""
+        return _ENCODE(self.fields)[1:-1]
 
 
 class Translator:
@@ -69,17 +80,23 @@ class Translator:
         if span.kind in _NEVER_ALIKE:
             return self._translate(span, said)
         status, scope = span.status, span.instrumentation_scope
+        values = said.values()
+        types = tuple(map(type, values))
+        if tuple in types:
+            return self._translate(span, said)
         key = (
             span.name,
             span.kind,
             scope.name if scope is not None else None,
             status.status_code,
             status.description,
-            tuple(said.items()),
+            tuple(said),
+            tuple(values),
+            types,  # 1, 1.0 and True are equal, and not the same to say
         )
         try:
             words = self._known.get(key)
-        except TypeError:  # a list or a mapping among the values
+        except TypeError:  # a mapping among the values
             return self._translate(span, said)
         if words is None:
             words = self._translate(span, said)
@@ -117,7 +134,10 @@ class Translator:
             "data": self._scrubber.attributes(_data(span, attributes)),
         }
         return Words(
-            self._scrubber.text(meaning.name), meaning.source, fields, self._is_noise(span)
+            self._scrubber.text(meaning.name),
+            meaning.source,
+            fields,
+            self._is_noise(span),
         )
 
 

@@ -11,10 +11,12 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from sentry_relay.processing import StoreNormalizer
 
+from otel_sentry.capture import outline
 from otel_sentry.scrubbing import Scrubber
-from otel_sentry.transactions.event import outline, transaction_event
+from otel_sentry.transactions.event import transaction_event
 from otel_sentry.transactions.translate import Translator
 from otel_sentry.transactions.tree import Tree
+from tests.spans import whole
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -40,7 +42,7 @@ def make_span(number=1, parent=None, **fields):
 def make_event(root=None, children=(), **fields):
     """Return the transaction of a root and its children."""
     tree = Tree(root or make_span(**fields), list(children))
-    return transaction_event(tree, Translator(Scrubber()))
+    return whole(transaction_event(tree, Translator(Scrubber())))
 
 
 def test_a_whole_transaction():
@@ -52,7 +54,7 @@ def test_a_whole_transaction():
     )
     child = make_span(2, 1, name="SELECT", kind=SpanKind.CLIENT, attributes={"db.system": "sqlite"})
 
-    event = transaction_event(Tree(root, [child]), Translator(Scrubber()))
+    event = whole(transaction_event(Tree(root, [child]), Translator(Scrubber())))
 
     scope = {"otel.scope.name": "tests", "otel.scope.version": "1.0"}
     assert event == {
@@ -220,3 +222,16 @@ def test_cyclic_values_end():
     cyclic["self"] = cyclic
 
     json.dumps(make_event(attributes={"cyclic": cyclic}))
+
+
+@pytest.mark.parametrize("values", [(1, True, 1.0), ((1,), (True,), (1.0,))])
+def test_values_that_are_equal_and_not_the_same(values):
+    """A translation that is remembered is not used for a span that says 1 and not true."""
+    translate = Translator(Scrubber())
+    root = make_span(kind=SpanKind.SERVER)
+    children = [make_span(2 + n, 1, attributes={"n": value}) for n, value in enumerate(values)]
+
+    event = whole(transaction_event(Tree(root, children), translate))
+
+    said = [span["data"]["n"] for span in event["spans"]]
+    assert json.dumps(said) == json.dumps(values)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import sys
+from contextvars import copy_context
+
+import pytest
+import sentry_sdk
+from sentry_sdk.integrations.argv import ArgvIntegration
+from sentry_sdk.integrations.stdlib import StdlibIntegration
+from sentry_sdk.transport import Transport
+
+from otel_sentry.capture import Capture
+from otel_sentry.scrubbing import Scrubber
+from otel_sentry.transactions.event import Transaction
+
+
+class FarEnd(Transport):
+    """Keeps envelopes, and what is counted as lost."""
+
+    def __init__(self, options=None):
+        super().__init__(options)
+        self.envelopes = []
+        self.lost = []
+
+    def capture_envelope(self, envelope):
+        self.envelopes.append(envelope)
+
+    def record_lost_event(self, reason, data_category=None, item=None, *, quantity=1):
+        self.lost.append((reason, data_category, quantity))
+
+    def transactions(self):
+        """Return the transactions as they would arrive."""
+        return [json.loads(envelope.items[0].get_bytes()) for envelope in self.envelopes]
+
+
+@pytest.fixture
+def client(monkeypatch):
+    """A client of sentry-sdk's in scopes of its own, without automatic integrations."""
+    with sentry_sdk.isolation_scope(), sentry_sdk.new_scope() as scope:
+        made = sentry_sdk.Client(
+            "https://public@sentry.invalid/1",
+            transport=FarEnd,
+            default_integrations=False,
+            integrations=[ArgvIntegration(), StdlibIntegration()],
+            release="1.2.3",
+            environment="test",
+        )
+        scope.set_client(made)
+        yield made
+
+
+def make_transaction(spans=1):
+    """Return a transaction as `transaction_event` makes it."""
+    trace = {"trace_id": "a" * 32, "span_id": "b" * 16, "op": "http.server", "data": {"n": 1}}
+    event = {
+        "type": "transaction",
+        "transaction": "GET /",
+        "transaction_info": {"source": "route"},
+        "start_timestamp": 1.0,
+        "timestamp": 2.0,
+        "contexts": {"trace": trace},
+        "platform": "python",
+    }
+    return Transaction(event, [f'{{"span_id":"{number:016x}"}}' for number in range(spans)])
+
+
+def capture(**made):
+    """Capture one transaction."""
+    Capture(Scrubber())(make_transaction(**made), {"trace_id": "a" * 32})
+
+
+def test_scopes_reach_the_transaction_and_are_scrubbed(client):
+    """User, tags, extra, contexts and the client's options are in it; secrets are not."""
+    sentry_sdk.set_user({"id": "7"})
+    sentry_sdk.set_tag("tenant", "acme")
+    sentry_sdk.set_extra("password", "Zq9xSekrit7Wv")
+    sentry_sdk.set_context("cart", {"token": "Zq9xSekrit7Wv", "items": 2})
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    assert event["user"] == {"id": "7"}
+    assert event["tags"] == {"tenant": "acme"}
+    assert event["extra"]["password"] == "[Filtered]"
+    assert event["contexts"]["cart"] == {"token": "[Filtered]", "items": 2}
+    assert (event["release"], event["environment"]) == ("1.2.3", "test")
+    assert event["contexts"]["trace"]["data"] == {"n": 1}
+    assert client.transport.envelopes[0].headers["trace"] == {"trace_id": "a" * 32}
+
+
+def test_what_the_process_says_of_itself_is_in_each_event(client, monkeypatch):
+    """Arguments and runtime are serialised once, and again where they have changed."""
+    capturing = Capture(Scrubber())
+    for _ in range(2):
+        capturing(make_transaction(), {})
+    monkeypatch.setattr(sys, "argv", ["other", "--password=Zq9xSekrit7Wv"])
+    capturing(make_transaction(), {})
+
+    first, second, third = client.transport.transactions()
+    assert first["extra"]["sys.argv"] == second["extra"]["sys.argv"] != []
+    assert first["contexts"]["runtime"]["name"] == "CPython"
+    assert second["contexts"]["runtime"] == first["contexts"]["runtime"]
+    assert third["extra"]["sys.argv"] == ["other", "--password=[Filtered]"]
+
+
+def test_an_event_processor_cannot_rename_it(client):
+    """sentry-sdk's framework integrations rename transactions; the name is ours, tags theirs."""
+
+    def rename(event, hint):
+        event["transaction"] = "/theirs"
+        event.setdefault("tags", {})["seen"] = event["type"]
+        return event
+
+    sentry_sdk.get_isolation_scope().add_event_processor(rename)
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    assert event["transaction"] == "GET /"
+    assert event["tags"] == {"seen": "transaction"}
+
+
+def test_an_event_processor_that_drops_is_counted(client):
+    """A transaction that an event processor drops is counted, with its spans."""
+    sentry_sdk.get_isolation_scope().add_event_processor(lambda event, hint: None)
+
+    capture(spans=3)
+
+    assert client.transport.envelopes == []
+    assert client.transport.lost == [
+        ("event_processor", "transaction", 1),
+        ("event_processor", "span", 4),
+    ]
+
+
+def test_spans_that_a_hook_removes_are_counted(client):
+    """A hook may take spans out; those are counted, and the rest arrives."""
+
+    def only_first(event, hint):
+        return {**event, "spans": hint["otel_sentry"]()[:1]}
+
+    client.options["before_send_transaction"] = only_first
+
+    capture(spans=3)
+
+    (event,) = client.transport.transactions()
+    assert [span["span_id"] for span in event["spans"]] == [f"{0:016x}"]
+    assert client.transport.lost == [("before_send", "span", 2)]
+
+
+def test_attachments_for_transactions_are_sent(client):
+    """What the application attached to transactions is in the envelope."""
+    scope = sentry_sdk.get_isolation_scope()
+    scope.add_attachment(b"seen", filename="a.txt", add_to_transactions=True)
+    scope.add_attachment(b"unseen", filename="b.txt")
+
+    capture()
+
+    (envelope,) = client.transport.envelopes
+    assert [item.headers.get("filename") for item in envelope.items] == [None, "a.txt"]
+
+
+def test_breadcrumbs_that_are_spans_anyway_are_left_out(client):
+    """The application's breadcrumbs are in it; those of queries and calls are its spans."""
+    for category in ("query", "redis", "httplib", "shop"):
+        sentry_sdk.add_breadcrumb(category=category, message=category)
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == ["shop"]
+
+
+def test_without_a_client_nothing_happens():
+    """An inactive client takes nothing, and nothing is raised."""
+
+    def inactive():
+        sentry_sdk.Scope.set_current_scope(sentry_sdk.Scope())
+        sentry_sdk.get_current_scope().set_client(None)
+        capture()
+
+    copy_context().run(inactive)
