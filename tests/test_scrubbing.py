@@ -100,6 +100,8 @@ REVIEWED_CONVENTIONS = {
     "aws.secretsmanager.secret.arn",
     "aws.secretsmanager.secret.name",
     "client.address",
+    "db.params",
+    "db.query.parameter.x",
     "gen_ai.response.time_to_first_token",  # a float: kept, see below
     "http.client_ip",
     "mcp.auth.client.name",
@@ -108,8 +110,14 @@ REVIEWED_CONVENTIONS = {
     "net.peer.ip",
     "net.sock.peer.addr",
     "network.peer.address",
+    "sentry.message.parameter.x",
+    "sentry.user.email",
+    "sentry.user.username",
     "session.id",
+    "user.email",
+    "user.full_name",
     "user.ip_address",
+    "user.name",
     "vercel.proxy.client_ip",
 }
 
@@ -140,7 +148,7 @@ def test_a_very_long_key_is_decided_whole(scrubber):
     key = "a" * 5000 + ".password"
     assert scrubber.attributes({key: SECRET}) == {key: FILTERED}
     assert scrubber.text(f"{key}={SECRET}") == f"{key}={FILTERED}"
-    assert key not in scrubber._known
+    assert key not in scrubber._keys.known
 
 
 def test_memory_is_bounded(scrubber):
@@ -149,11 +157,11 @@ def test_memory_is_bounded(scrubber):
         scrubber.is_sensitive(f"key.{number}")
     for number in range(8_200):
         scrubber.text(f"text {number}")
-    assert len(scrubber._known) == 10_000
-    assert len(scrubber._clean) <= 8192
+    assert len(scrubber._keys.known) == 10_000
+    assert len(scrubber._texts.clean) <= 8192
     assert scrubber.is_sensitive("some.new.password")
     scrubber.text("x" * 1000)
-    assert "x" * 1000 not in scrubber._clean
+    assert "x" * 1000 not in scrubber._texts.clean
 
 
 # --- texts -------------------------------------------------------------------------------------
@@ -167,7 +175,7 @@ def test_memory_is_bounded(scrubber):
         ("https://h/p?x=1&api_key=abc#f", "https://h/p?x=1&api_key=[Filtered]"),
         ("token=abc,def;ghi&x=1", "token=[Filtered]&x=1"),
         ("/cb?user%5Btoken%5D=x&a=1", "/cb?user%5Btoken%5D=[Filtered]&a=1"),
-        ("user[password]=a%20b&user[name]=c", "user[password]=[Filtered]&user[name]=c"),
+        ("user[password]=a%20b&user[name]=c", "user[password]=[Filtered]&user[name]=[Filtered]"),
         ("postgres://app:hunter2@db:5432/x", "postgres://[Filtered]@db:5432/x"),
         ("redis://:hunter2@cache/0", "redis://[Filtered]@cache/0"),
         ("amqp://u:p@ss:w@rd@host//", "amqp://[Filtered]@host//"),

@@ -1,14 +1,14 @@
 """
 Remove secrets and personal data: one rule set, applied last on every road out of the process.
 
-``_rules`` are the tables of what is removed; :class:`Scrubber` applies them. It is idempotent,
-takes linear time on any input and never raises: what it cannot look into is removed.
+``_rules`` and ``_shapes`` are the tables of what is removed; :class:`Scrubber` applies them. It is
+idempotent, takes linear time on any input and never raises: what it cannot look into is removed.
 """
 
 from __future__ import annotations
 
+from otel_sentry.scrubbing._marks import FILTERED, remarks
 from otel_sentry.scrubbing._rules import (
-    FILTERED,
     HARMLESS_ENDINGS,
     PERSONAL_KEYS,
     SENSITIVE_PHRASES,
@@ -23,4 +23,5 @@ __all__ = [
     "SENSITIVE_PHRASES",
     "SENSITIVE_WORDS",
     "Scrubber",
+    "remarks",
 ]

@@ -5,44 +5,43 @@ from __future__ import annotations
 import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from otel_sentry._logging import report
+from otel_sentry.options import Options
+from otel_sentry.scrubbing import _routes
+from otel_sentry.scrubbing._keys import Keys
+from otel_sentry.scrubbing._marks import FILTERED, Removed, merged, remarks
+from otel_sentry.scrubbing._review import reviewed
 from otel_sentry.scrubbing._rules import (
-    APART,
-    BEARER,
-    CARD,
-    FILTERED,
-    HARMLESS_ENDINGS,
-    KEY,
+    CACHE_KEYS,
+    KEY_VALUE_STORES,
     LIBRARY_KEYS,
-    LINE,
     MAX_DEPTH,
-    MAX_KEY,
     MAX_KNOWN_KEYS,
-    MAX_REMEMBERED,
-    MAX_REMEMBERED_TEXT,
-    NAME,
-    NETWORKS,
-    PERSONAL_KEYS,
-    PLACEHOLDER,
+    MAX_VALUES,
+    PATH_KEYS,
     PROTOCOL_KEYS,
-    SECOND_WORDS,
-    SEGMENTS,
-    SENSITIVE_WORDS,
-    SHAPES,
+    ROUTE_KEYS,
     SOURCE_KEYS,
-    SQL_BETWEEN_QUOTES,
     SQL_KEYS,
-    SQL_LITERAL,
-    TOGETHER,
-    VALUE,
-    WHOLE_LINE,
-    WORDS,
+    SYSTEM_KEYS,
 )
+from otel_sentry.scrubbing._texts import Texts, is_card
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+_NAME = re.compile(r"(?:b')?[\w.-]+'?")
+_SPECIAL_KEYS = PROTOCOL_KEYS | SQL_KEYS | CACHE_KEYS | SOURCE_KEYS | frozenset(ROUTE_KEYS)
+_PERSONAL_FIELDS = frozenset({"email", "username", "name", "ip_address"})
+_OWN_WAY = LIBRARY_KEYS | {"_meta", "request", "spans", "user"}
+
+# What Sentry cannot do without: no callback is asked about it.
+_NOT_REVIEWED = (
+    LIBRARY_KEYS
+    | PROTOCOL_KEYS
+    | {"_meta", "level", "platform", "start_timestamp", "timestamp", "type"}
+)
 
 
 class Scrubber:
@@ -54,6 +53,7 @@ class Scrubber:
         keep_keys: Keys to keep whatever the rules say.
         scrub_user: Also remove what the application itself set as the user.
         send_default_pii: Keep IP addresses and what else :data:`PERSONAL_KEYS` names.
+        options: Whose callback ``scrub`` has the last word.
     """
 
     def __init__(
@@ -63,233 +63,326 @@ class Scrubber:
         *,
         scrub_user: bool = False,
         send_default_pii: bool = False,
+        options: Options | None = None,
     ) -> None:
-        self._more = tuple(filter(None, map(_normalise, scrub_keys)))
-        self._keep = {_normalise(key) for key in keep_keys}
+        self._keys = Keys(scrub_keys, keep_keys, send_default_pii=send_default_pii)
+        self._texts = Texts(self._keys)
+        self._routes = _routes.Routes(self._keys)
         self._scrub_user = scrub_user
-        self._personal = () if send_default_pii else PERSONAL_KEYS
-        self._known: dict[str, bool] = {}  # bounded by MAX_KNOWN_KEYS
-        self._clean: set[str] = set()  # bounded by MAX_REMEMBERED; holds no secret
+        self._options = options or Options()
+        # Keys without a secret in them, and under them a text like any other; bounded by
+        # MAX_KNOWN_KEYS.
+        self._ordinary: set[str] = set()
 
     def is_sensitive(self, key: str) -> bool:
         """Return whether the value under ``key`` must not leave the process."""
-        known = self._known.get(key)
-        if known is None:
-            known = self._decide(key)
-            if len(self._known) < MAX_KNOWN_KEYS and len(key) <= MAX_KEY:
-                self._known[key] = known
-        return known
-
-    def _decide(self, key: str) -> bool:
-        name = _normalise(key)
-        if name in self._keep:
-            return False
-        if name.endswith(self._personal) or any(phrase in name for phrase in self._more):
-            return True
-        words = name.split("_")
-        if words[-1] in HARMLESS_ENDINGS:
-            return False
-        return (
-            not SENSITIVE_WORDS.isdisjoint(words)
-            or any(phrase in f"_{name}" for phrase in APART)
-            or any(
-                phrase in segment
-                for segment in SEGMENTS.findall(key.lower())
-                for phrase in TOGETHER
-            )
-        )
+        return bool(self._keys.rule_of(key))
 
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return span, event, link or resource attributes without secrets."""
-        return {key: self._value(key, value, 0) for key, value in attributes.items()}
+        try:
+            ordinary, clean = self._ordinary, self._texts.clean
+            scrubbed = {
+                key: value
+                if key in ordinary and type(value) is str and value in clean
+                else self._value(key, value)
+                for key, value in attributes.items()
+            }
+            if not ordinary.issuperset(scrubbed):
+                scrubbed = self._special(scrubbed)
+            if self._options.scrub is not None:
+                return self._reviewed(dict(attributes), scrubbed)
+        except Exception as error:  # noqa: BLE001 - what cannot be scrubbed must not leave
+            report("scrubbing attributes", error)
+            return {}
+        return scrubbed
 
     def text(self, text: str) -> str:
         """Return a free text (a message, an URL, a query string, a body) without secrets."""
-        if text in self._clean:
+        if text in self._texts.clean and self._options.scrub is None:
             return text
-        pairs = "=" in text or ":" in text or " -" in text
-        scrubbed = self._without_pairs(text) if pairs else text
-        scrubbed = _without_shapes(scrubbed)
-        if scrubbed == text and len(text) <= MAX_REMEMBERED_TEXT:
-            if len(self._clean) >= MAX_REMEMBERED:
-                self._clean.clear()
-            self._clean.add(text)
-        return scrubbed
+        return self._single(self._texts.text, text)
 
-    def statement(self, statement: str) -> str:
+    def statement(self, statement: str, system: str = "") -> str:
         """Return SQL without its literals, ``?`` stands for each; any other query as a text."""
-        if statement.lstrip()[:1] in {"{", "["}:
-            return self.text(statement)
-        if "\\'" in statement:
-            # An escaped quote in MySQL, an ordinary backslash in PostgreSQL.
-            statement = SQL_BETWEEN_QUOTES.sub("?", statement)
-        return _without_shapes(SQL_LITERAL.sub("?", statement))
+        return self._single(lambda text: self._texts.statement(text, system), statement)
+
+    def description(self, op: str, description: str, system: Any = "") -> str:
+        """
+        Return a span's description without secrets.
+
+        Args:
+            op: Tells how to read it.
+            description: The description.
+            system: ``db.system.name``, where there is one.
+        """
+        system = system if isinstance(system, str) else ""
+        if op == "db" and system not in KEY_VALUE_STORES:
+            return self.statement(description, system)
+        if op in {"db", "db.redis"} or op.startswith("cache."):
+            is_command = description.partition(" ")[0].isalpha()
+            way = self._texts.command if is_command else self._texts.cache_keys
+            return self._single(way, description)
+        return self.text(description)
 
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
         """
         Return a Sentry event (error, message or transaction, already serialised) without secrets.
 
-        What the application set as the user stays, unless ``scrub_user``.
+        What the application set as the user stays, unless ``scrub_user``. ``_meta`` says which
+        rule removed what.
         """
         try:
-            scrubbed = {
-                key: value
-                if key in {"user", "spans", "request"} | LIBRARY_KEYS
-                else self._value(key, value, 0)
-                for key, value in event.items()
-            }
-            if isinstance(event.get("user"), dict):
-                scrubbed["user"] = self._user(event["user"])
-            if isinstance(event.get("request"), dict):
-                scrubbed["request"] = self._request(event["request"])
-            if isinstance(event.get("spans"), list):
-                scrubbed["spans"] = [self._span(span) for span in event["spans"]]
+            return self._event(event)
         except Exception as error:  # noqa: BLE001 - an event that cannot be scrubbed must not leave
             report("scrubbing an event", error)
             kept = ("event_id", "timestamp", "type", "platform", "level", "start_timestamp")
             return {key: event[key] for key in kept if key in event}
+
+    def _event(self, event: dict[str, Any]) -> dict[str, Any]:
+        scrubbed = {
+            key: value if key in _OWN_WAY else self._value(key, value)
+            for key, value in event.items()
+        }
+        user, request, spans = (event.get(key) for key in ("user", "request", "spans"))
+        if isinstance(event.get("logentry"), dict):
+            scrubbed["logentry"] = self._logentry(event["logentry"])
+        if isinstance(user, dict):
+            scrubbed["user"] = self._user(user)
+        if isinstance(request, dict):
+            scrubbed["request"] = self._request(request)
+            secrets = self._routes.secrets(event.get("transaction"), [request.get("url")])
+            if secrets:
+                scrubbed = {
+                    key: value if key in LIBRARY_KEYS else _routes.without(value, secrets)
+                    for key, value in scrubbed.items()
+                }
+        if isinstance(spans, list):
+            scrubbed["spans"] = [self._span(span) for span in spans]
+        if self._options.scrub is not None:
+            scrubbed = self._reviewed(event, scrubbed)
+        if scrubbed != event:
+            meta = scrubbed.pop("_meta", None)
+            meta = merged(self._clean_meta(meta), remarks(scrubbed))
+            if meta:
+                scrubbed["_meta"] = meta
         return scrubbed
 
     def _user(self, user: dict[str, Any]) -> dict[str, Any]:
-        personal = {"email", "username", "name", "ip_address"}
-        return {
-            key: (FILTERED if self._scrub_user else value)
-            if key in personal
-            else value
-            if key == "id"
-            else self._value(str(key), value, 0)
-            for key, value in user.items()
-        }
+        """Return what the application said of its user: its personal data is meant to be there."""
+        return {key: self._of_user(str(key), value) for key, value in user.items()}
+
+    def _of_user(self, key: str, value: Any) -> Any:
+        rule = self._keys.rule_of(key)
+        is_personal = rule == "personal_key" or key in _PERSONAL_FIELDS
+        if is_personal and not rule.startswith(("own", "sensitive")):
+            return Removed(FILTERED, "user") if self._scrub_user else value
+        if key == "id" and not self._scrub_user:
+            return value
+        return self._value(key, value)
+
+    def _logentry(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """What a parameter means only the text around it says: ``password=%s``."""
+        scrubbed = {key: self._value(key, value) for key, value in entry.items()}
+        params, text = entry.get("params"), entry.get("formatted")
+        if isinstance(params, (list, tuple)) and (text is None or text != scrubbed["formatted"]):
+            scrubbed["params"] = [Removed(FILTERED, "parameters") for _ in params]
+        return scrubbed
 
     def _request(self, request: dict[str, Any]) -> dict[str, Any]:
-        scrubbed = {key: self._value(key, value, 0) for key, value in request.items()}
-        if isinstance(request.get("cookies"), dict):
-            scrubbed["cookies"] = dict.fromkeys(request["cookies"], FILTERED)
+        scrubbed = {key: self._value(key, value) for key, value in request.items()}
+        cookies = request.get("cookies")
+        if isinstance(cookies, dict):
+            scrubbed["cookies"] = {
+                key: value if self._keys.is_kept(str(key)) else Removed(FILTERED, "sensitive_key")
+                for key, value in cookies.items()
+            }
         return scrubbed
 
     def _span(self, span: dict[str, Any]) -> dict[str, Any]:
-        """Only three fields of a span hold what the application knows; the rest is protocol."""
-        scrubbed = {**span, "data": self.attributes(span.get("data") or {})}
+        """Only four fields of a span hold what the application knows; the rest is protocol."""
+        scrubbed = dict(span)
+        if isinstance(span.get("data"), dict):
+            scrubbed["data"] = self.attributes(span["data"])
         description = span.get("description")
         if isinstance(description, str):
-            clean = self.statement if span.get("op") == "db" else self.text
-            scrubbed["description"] = clean(description)
+            system = _system_of(span.get("data") or {})
+            scrubbed["description"] = self.description(str(span.get("op")), description, system)
         for key in ("tags", "links"):
             if key in span:
-                scrubbed[key] = self._value(key, span[key], 0)
+                scrubbed[key] = self._value(key, span[key])
         return scrubbed
 
-    def _value(self, key: str, value: Any, depth: int) -> Any:
+    def _special(self, scrubbed: dict[str, Any]) -> dict[str, Any]:
+        """Look at the keys themselves, and at attributes that say how to read another one."""
+        special = scrubbed.keys() - self._ordinary
+        odd = False
+        for key in special - _SPECIAL_KEYS:
+            if not isinstance(key, str) or self._texts.source(key) != key:
+                odd = True
+            elif not self._keys.rule_of(key) and len(self._ordinary) < MAX_KNOWN_KEYS:
+                self._ordinary.add(key)
+        if odd:
+            scrubbed = self._with_clean_keys(scrubbed)
+        if not special.isdisjoint(SQL_KEYS):
+            system = _system_of(scrubbed)
+            for key in special & SQL_KEYS:
+                if isinstance(scrubbed[key], str):
+                    scrubbed[key] = self._of_system(scrubbed[key], system)
+        if not special.isdisjoint(ROUTE_KEYS):
+            paths = [scrubbed.get(key) for key in PATH_KEYS]
+            secrets = self._routes.secrets(_first(scrubbed, ROUTE_KEYS), paths)
+            if secrets:
+                scrubbed = _routes.without(scrubbed, secrets)
+        return scrubbed
+
+    def _of_system(self, statement: str, system: str) -> str:
+        if system in KEY_VALUE_STORES:
+            return self._texts.command(statement)
+        return self._texts.statement(statement, system)
+
+    def _value(self, key: str, value: Any, walk: _Walk | None = None) -> Any:  # noqa: PLR0911 - one a kind
         # No secret is a float, and durations have names like time_to_first_token.
         if value is None or isinstance(value, (bool, float)):
             return value
         if key in PROTOCOL_KEYS and isinstance(value, str):
             return value
-        if self.is_sensitive(key):
-            return FILTERED
+        rule = self._keys.rule_of(key)
+        if rule:
+            return value if value == FILTERED else Removed(FILTERED, rule)
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
-        return (
-            self._string(key, value) if isinstance(value, str) else self._other(key, value, depth)
-        )
+        if isinstance(value, str):
+            return self._string(key, value)
+        if isinstance(value, int):
+            # Compared first: Python does not write numbers of thousands of digits.
+            is_secret = 0 < value < 10**19 and is_card(str(value))
+            return Removed(FILTERED, "card_number") if is_secret else value
+        if isinstance(value, date):
+            return value
+        return self._container(key, value, walk or _Walk())
 
     def _string(self, key: str, value: str) -> str:
         if key in SQL_KEYS:
-            return self.statement(value)
-        return _without_shapes(value) if key in SOURCE_KEYS else self.text(value)
+            return self._texts.statement(value)
+        if key in CACHE_KEYS:
+            return self._texts.cache_keys(value)
+        return self._texts.source(value) if key in SOURCE_KEYS else self._texts.text(value)
 
-    def _other(self, key: str, value: Any, depth: int) -> Any:
-        if isinstance(value, int):
-            # Compared first: Python does not write numbers of thousands of digits.
-            return FILTERED if 0 < value < 10**19 and _is_card(str(value)) else value
-        if isinstance(value, dict) and depth < MAX_DEPTH:
-            return self._mapping(value, depth + 1)
-        if isinstance(value, (list, tuple)) and depth < MAX_DEPTH:
-            return self._sequence(key, value, depth + 1)
-        return value if isinstance(value, date) else FILTERED
-
-    def _mapping(self, mapping: dict[Any, Any], depth: int) -> dict[Any, Any]:
-        scrubbed = {key: self._value(str(key), value, depth) for key, value in mapping.items()}
-        name = mapping.get("name", mapping.get("key"))
-        if "value" in mapping and isinstance(name, str) and self.is_sensitive(name):
-            scrubbed["value"] = FILTERED
+    def _container(self, key: str, value: Any, walk: _Walk) -> Any:
+        if not isinstance(value, (dict, list, tuple)):
+            return Removed(FILTERED, "unreadable")
+        walk.left -= len(value)
+        if id(value) in walk.open or len(walk.open) >= MAX_DEPTH or walk.left < 0:
+            return Removed(FILTERED, "size")
+        walk.open.add(id(value))
+        if isinstance(value, dict):
+            scrubbed: Any = self._mapping(value, walk)
+        else:
+            scrubbed = self._sequence(key, value, walk)
+        walk.open.discard(id(value))
         return scrubbed
 
-    def _sequence(self, key: str, items: list[Any] | tuple[Any, ...], depth: int) -> Any:
+    def _mapping(self, mapping: dict[Any, Any], walk: _Walk) -> dict[str, Any]:
+        scrubbed: dict[Any, Any] = {
+            key: self._value(_text_of(key), value, walk) for key, value in mapping.items()
+        }
+        name = mapping.get("name", mapping.get("key"))
+        if "value" in mapping and isinstance(name, str) and (rule := self._keys.rule_of(name)):
+            scrubbed["value"] = Removed(FILTERED, rule)
+        if "vars" in mapping and mapping.get("in_app") is False:
+            # Frameworks hold the whole request, and drivers parameters that no name tells.
+            scrubbed["vars"] = Removed(FILTERED, "library_frame")
+        message = mapping.get("message")
+        way = self._of_breadcrumb(mapping.get("category"))
+        if way is not None and isinstance(message, str):
+            scrubbed["message"] = way(message)
+        return self._with_clean_keys(scrubbed)
+
+    def _of_breadcrumb(self, category: Any) -> Callable[[str], str] | None:
+        """Return how to read the messages of breadcrumbs that sentry-sdk leaves for queries."""
+        if category == "query":
+            return self._texts.statement
+        return self._texts.command if category == "redis" else None
+
+    def _with_clean_keys(self, mapping: dict[Any, Any]) -> dict[str, Any]:
+        if self._ordinary.issuperset(mapping):
+            return mapping
+        clean: dict[str, Any] = {}
+        for key, value in mapping.items():
+            name = self._texts.source(_text_of(key))
+            clean[name if name not in clean else f"{name} ({len(clean)})"] = value
+        return clean
+
+    def _clean_meta(self, meta: Any) -> dict[str, Any]:
+        """Return sentry-sdk's own ``_meta``: lengths and rules, under the keys of the event."""
+        if not isinstance(meta, dict):
+            return {}
+        return self._with_clean_keys(
+            {
+                key: self._clean_meta(item) if key and isinstance(item, dict) else item
+                for key, item in meta.items()
+            }
+        )
+
+    def _sequence(self, key: str, items: list[Any] | tuple[Any, ...], walk: _Walk) -> list[Any]:
         # A header is often a pair: ["authorization", "Bearer ..."].
-        if len(items) == 2 and self._names_a_secret(items[0]):  # noqa: PLR2004
-            return [items[0], FILTERED]
+        if len(items) == 2 and (rule := self._rule_of_name(items[0])):  # noqa: PLR2004
+            return [items[0], Removed(FILTERED, rule)]
         # ... and a command line a list: ["--password", "..."].
         before = (None, *items)
         return [
-            FILTERED
-            if isinstance(flag, str) and flag.startswith("-") and self._names_a_secret(flag)
-            else self._value(key, item, depth)
+            Removed(FILTERED, rule)
+            if isinstance(flag, str) and flag.startswith("-") and (rule := self._rule_of_name(flag))
+            else self._value(key, item, walk)
             for flag, item in zip(before, items, strict=False)
         ]
 
-    def _names_a_secret(self, item: Any) -> bool:
+    def _rule_of_name(self, item: Any) -> str:
         if isinstance(item, bytes):
             item = item.decode("latin-1")
-        return isinstance(item, str) and bool(NAME.fullmatch(item)) and self.is_sensitive(item)
+        is_name = isinstance(item, str) and _NAME.fullmatch(item)
+        return self._keys.rule_of(item) if is_name else ""
 
-    def _without_pairs(self, text: str) -> str:
-        parts: list[str] = []
-        done = 0
-        match = KEY.search(text)
-        while match is not None:
-            end = match.end()
-            key = _key(match)
-            if self.is_sensitive(key):
-                # These headers have values with spaces, commas and pairs inside.
-                header = match[2] == ":" and WHOLE_LINE.search(key)
-                value = PLACEHOLDER.match(text, end)
-                if value is None:
-                    value = (LINE if header else VALUE).match(text, end)
-                    if value is not None and value.end() > end:
-                        parts += (text[done:end], FILTERED)
-                        done = value.end()
-                end = value.end() if value is not None else end
-            match = KEY.search(text, end)
-        return "".join((*parts, text[done:])) if parts else text
+    def _single(self, way: Callable[[str], str], text: str) -> str:
+        """Scrub a text that stands alone: a span's name or description, a message."""
+        try:
+            scrubbed = way(text)
+            if self._options.scrub is not None:
+                return str(reviewed(text, scrubbed, self._options.scrub))
+        except Exception as error:  # noqa: BLE001 - what cannot be scrubbed must not leave
+            report("scrubbing a text", error)
+            return FILTERED
+        return scrubbed
 
-
-def _normalise(key: str) -> str:
-    """Return ``http_request_header_x_api_key`` for ``http.request.header.X-Api-Key``."""
-    return "_".join(WORDS.findall(key.removeprefix("b'"))).lower()
+    def _reviewed(self, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+        callback = self._options.scrub
+        return {
+            new: value
+            if callback is None or key in _NOT_REVIEWED
+            else reviewed(before[key], value, callback, new)
+            for key, (new, value) in zip(before, after.items(), strict=True)
+        }
 
 
-def _key(match: re.Match[str]) -> str:
-    key = match[1] or match[3]
-    if key in SECOND_WORDS:
-        before = match.string[max(0, match.start() - 20) : match.start()]
-        first = re.search(r"[A-Za-z]+(?= $)", before)
-        return f"{first[0]} {key}" if first else key
-    return unquote(key) if "%" in key else key
+class _Walk:
+    """What is left to look at of one value, and the lists and mappings it is inside of."""
+
+    __slots__ = ("left", "open")
+
+    def __init__(self) -> None:
+        self.left = MAX_VALUES
+        self.open: set[int] = set()
 
 
-def _without_shapes(text: str) -> str:
-    for needle, shape in SHAPES:
-        if needle in text:
-            text = shape.sub(FILTERED, text)
-    if " " in text or "+" in text or "%20" in text:
-        text = BEARER.sub(rf"\1{FILTERED}", text)
-    return CARD.sub(_without_card, text)
+def _first(mapping: Mapping[str, Any], keys: Iterable[str]) -> Any:
+    return next((mapping[key] for key in keys if key in mapping), None)
 
 
-def _without_card(match: re.Match[str]) -> str:
-    text = match[0]
-    if _is_card(text):
-        return FILTERED
-    # Its check value may follow in the same way of writing: 4111 1111 1111 1111 123.
-    return FILTERED + text[-4:] if not text[-4].isdigit() and _is_card(text[:-4]) else text
+def _system_of(attributes: Mapping[str, Any]) -> str:
+    system = _first(attributes, SYSTEM_KEYS)
+    return system if isinstance(system, str) else ""
 
 
-def _is_card(text: str) -> bool:
-    """Return whether this is a card number: of a network, with a valid check digit (Luhn)."""
-    text = re.sub(r"\D", "", text)
-    if not NETWORKS.fullmatch(text):
-        return False
-    digits = [int(character) for character in text]
-    doubled = [2 * digit - 9 * (digit > 4) for digit in digits[-2::-2]]  # noqa: PLR2004
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+def _text_of(key: Any) -> str:
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)

@@ -1,0 +1,64 @@
+"""Say in the place of a removed value which rule removed it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+FILTERED = "[Filtered]"
+"""What stands in the place of a removed value; the marker that Sentry's own scrubber uses."""
+
+
+class Removed(str):
+    """
+    A text that was removed, or that something was removed from, and the names of the rules.
+
+    Whoever writes it (JSON, OTLP) sees an ordinary text.
+    """
+
+    __slots__ = ("rules",)
+    rules: tuple[str, ...]
+
+    def __new__(cls, text: str = FILTERED, *rules: str) -> Self:
+        """Make one of the text that is left."""
+        made = super().__new__(cls, text)
+        made.rules = rules
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle with the rules."""
+        return type(self), (str(self), *self.rules)
+
+
+def remarks(value: Any) -> dict[str, Any]:
+    """
+    Return the ``_meta`` of a scrubbed value: which rules touched it, and where; empty if none did.
+
+    Source: https://develop.sentry.dev/sdk/foundations/transport/event-payloads/#meta-attributes
+    """
+    if isinstance(value, Removed):
+        return {"": {"rem": [[rule, "s"] for rule in value.rules]}}
+    if isinstance(value, dict):
+        pairs: Any = value.items()
+    elif isinstance(value, list):
+        pairs = enumerate(value)
+    else:
+        return {}
+    found = {}
+    for key, item in pairs:
+        # Asked for by type first: most values are texts, and most texts have no mark.
+        if type(item) is not str and (remark := remarks(item)):
+            found[str(key)] = remark
+    return found
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return both ``_meta`` in one; where both remark on a value, the second wins."""
+    both = dict(first)
+    for key, item in second.items():
+        before = both.get(key)
+        is_inner = isinstance(before, dict) and isinstance(item, dict)
+        both[key] = merged(before, item) if is_inner and before is not None else item
+    return both

@@ -1,0 +1,166 @@
+"""What is removed: the shapes of secrets in texts, as regular expressions."""
+
+from __future__ import annotations
+
+import re
+
+NAME = re.compile(r"(?:b')?[\w.-]+'?")
+
+# The secrets that their shape gives away, each with a text that must be there for it to match: a
+# plain search is much cheaper than a regular expression. Every quantifier is bounded, or starts
+# where no other match of it starts, so that no text takes more than linear time.
+SHAPES = tuple(
+    (rule, needle, re.compile(pattern))
+    for rule, needle, pattern in (
+        # First, because it must not find what another one left: SQLAlchemy's errors.
+        (
+            "parameters",
+            "[parameters: ",
+            r"(?<=\[parameters: )(?!\[Filtered\])[^\n]+?(?=\]?(?:\n|\Z))",
+        ),
+        # PostgreSQL's and MySQL's: the values of the row that broke a constraint.
+        ("parameters", "Key (", r"(?<=\)=\()(?!\[Filtered\])[^)]{1,2000}(?=\))"),
+        ("parameters", "Failing row", r"(?<=Failing row contains \()(?!\[Filtered\])[^\n]+"),
+        (
+            "parameters",
+            "Duplicate entry",
+            r"(?<=Duplicate entry ')(?!\[Filtered\])[^\n]+?(?=' for |\n|\Z)",
+        ),
+        (
+            "parameters",
+            "invalid input",
+            r"(?<=: )\"(?!\[Filtered\])[^\"\n]+\"?|(?<=\$\d: )(?!\[Filtered\])[^\n]+",
+        ),
+        # Pydantic's: what was given for the field.
+        (
+            "input",
+            "input_value=",
+            r"(?<=input_value=)(?!\[Filtered\])[^\n]+?(?=, input_type=|\n|\Z)",
+        ),
+        (
+            "private_key",
+            "-----BEGIN",
+            (
+                r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+                r"(?:[^-]|-(?!----END)){0,20000}(?:-----END[A-Z ]{0,60}-----)?"
+            ),
+        ),
+        ("jwt", "eyJ", r"(?<![\w-])eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"),
+        (
+            "url_credentials",
+            "://",
+            (
+                r"(?<=://)(?:[^\s/?#@:\"'<>]{0,256}:[^\s/?#\"'<>]{1,256}"
+                r"|[^\s/?#@:\"'<>]{16,256})(?=@)"
+            ),
+        ),
+        (
+            "email",
+            "@",
+            (
+                r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}"
+                r"(?:xn--[\w-]{1,59}|[^\W\d_]{2,63})(?![\w-])"
+            ),
+        ),
+        (
+            "email",
+            "%40",
+            r"(?:[\w.+-]|%2[Bb]){1,64}%40(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}(?![\w-])",
+        ),
+        ("vendor_key", "sk", r"\bsk(?:_live_|_test_|-)[\w-]{16,}|\brk_live_\w{16,}"),
+        ("vendor_key", "gh", r"\bgh[pousr]_\w{20,}"),
+        ("vendor_key", "github_pat_", r"\bgithub_pat_\w{20,}"),
+        ("vendor_key", "glpat-", r"\bglpat-[\w-]{16,}"),
+        ("vendor_key", "sntry", r"\bsntry[su]_[\w+/=]{20,}"),
+        ("vendor_key", "xox", r"\bxox[abprs]-[\w-]{10,}"),
+        ("vendor_key", "AIza", r"\bAIza[\w-]{35}"),
+        ("vendor_key", "AKIA", r"\bAKIA[0-9A-Z]{16}\b"),
+    )
+)
+SPACE = r"(?:\s|%20|\+){1,4}"
+SCHEME = rf"(?i:bearer|basic|digest|token){SPACE}"
+# In prose these words are followed by words; a credential has a digit, an = or camelCase.
+BEARER = re.compile(
+    rf"\b((?i:bearer){SPACE}(?!(?:tokens?|auth\w*|credentials?|header|realm|scheme)\b)"
+    rf"|(?i:basic|digest|token){SPACE}(?=[A-Za-z.:+/~_-]{{0,80}}(?:[\d=]|[a-z][A-Z])))"
+    r"[\w.~+/=:-]{6,}"
+)
+CARD = re.compile(
+    r"(?<![\w-])(?<!\d\.)(?:[2-6]\d{12,18}"
+    r"|[2-6]\d{3}([ +-])\d{4}\1\d{4}\1\d{2,4}(?:\1\d{3})?"
+    r"|3\d{3}([ +-])\d{6}\2\d{4,5})(?![\w-]|\.\d)"
+)
+SOCIAL_SECURITY = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
+IBAN = re.compile(r"\b[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b")
+# What the networks issue: an id of a database is rarely a card number, too.
+NETWORKS = re.compile(
+    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[0-8]|2[2-7]|6\d|35)\d{14}|(?:5[06-8]|6\d)\d{15,17}"
+    r"|3[47]\d{13}|3[0689]\d{12}"
+)
+
+# `key=value`, `key: value`, `"key": "value"` inside a text, an URL or a form; `--key value`.
+KEY = re.compile(
+    r"(?<![\w.%-])(?:"
+    r"([\w.%-]+(?:\[[\w-]{0,40}\]){0,3})\\?[\"']?[\])]?\s{0,4}(=>|[=:!]=+|=|:(?!//|:))\s{0,4}"
+    r"|(--?[\w.-]+)\s{1,4}(?![\s-]))"
+)
+SECOND_WORDS = frozenset({"Key", "Number", "key", "keys", "number"})  # API key: ...
+QUOTED = (
+    r"\\\"(?:[^\"\\]|\\\\(?:\\.)?|\\[^\"\\])*(?:\\\")?"  # JSON inside a JSON string
+    r"|[A-Za-z]{0,2}\"(?:[^\"\\]|\\.)*\"?|[A-Za-z]{0,2}'(?:[^'\\]|\\.)*'?"
+)
+BARE = r"[^\s&;,\"'}\]<>)]"
+# A comma, a quote, a bracket ends a value, unless the value goes on behind it.
+ON = rf"[\"',;)\]}}](?![{{\[(]|[\w.%-]+\\?[\"']?\s{{0,4}}[=:]){BARE}+"
+VALUE = re.compile(
+    rf"\[Filtered\]|{QUOTED}"
+    rf"|(?:{SCHEME})?{BARE}+(?:{ON})*",
+    re.DOTALL,
+)
+WHOLE_LINE = re.compile("authorization|cookie", re.IGNORECASE)
+LINE = re.compile(rf"\[Filtered\]|{QUOTED}|(?:=\"[^\"\r\n]*\"|[^\r\n\"'])*", re.DOTALL)
+# What stands for a value, or says that there is none.
+PLACEHOLDER = re.compile(
+    r"(?:\?\d*|%s|%\(\w+\)s|\$\d+|:[a-z_]\w*|(?i:none|null|true|false))"
+    rf"(?!{BARE}|{ON})"
+)
+
+# A list or mapping as a value ends where its brackets are closed, those inside of quotes apart.
+BRACKETS = re.compile(r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[\[\](){}]", re.DOTALL)
+
+# `<key>value</key>`, a field of a multipart form, `key%3Dvalue` in an encoded query string.
+_NEW_LINE = r"(?:\r?\n|(?:\\r)?\\n)"
+OTHER_KEY = re.compile(
+    r"<([A-Za-z][\w:.-]{0,100})(?:\s[^<>]{0,300})?(?<!/)>"
+    rf"|\bname=\\?\"([^\"\\\r\n]{{1,100}})\\?\"(?:(?!{_NEW_LINE}{{2}}).){{0,300}}?{_NEW_LINE}{{2}}"
+    r"|(?:%(?:25){0,3}[0-9A-Fa-f]{2}|(?<![\w%.-]))([A-Za-z_][\w.-]{0,60})%(?:25){0,3}3[Dd]",
+    re.DOTALL,
+)
+FIELD_END = re.compile(rf"{_NEW_LINE}--|\Z")
+ENCODED_END = re.compile(r"%(?:25){0,3}(?:26|23|3[Bb])|[^\w.~%+*!-]|\Z")
+
+# What errors quote of a statement, and what stands behind it.
+STATEMENTS_WITHIN = (("[SQL: ", ("]\n",)), ("LINE 1: ", ("\n",)))
+
+# Keys of a cache: words between separators, and which of them are ids.
+KEY_PARTS = re.compile(r"(, |[:/|. _-])")
+ID = re.compile(r"(?!v\d{1,2}\Z)(?:.*\d|.{16})", re.DOTALL)
+
+MAX_TEXT = 65_536
+"""Characters of a text that are looked at; what is longer is cut, or an event would take seconds."""
+
+CUT_SECRET = 256  # characters before the cut, where half a secret may stand that no rule knows
+
+MAX_REMEMBERED_TEXT = 256
+MAX_REMEMBERED = 8192  # bound of the cache of texts that hold nothing to remove
+
+SQL_LITERAL = re.compile(
+    r"'(?:[^']|'')*'?"
+    r"|\$(\w*)\$(?<!\d\$).*?(?:\$\1\$|\Z)"
+    r"|(?<==)\s{0,4}\"[^\"]*\"(?!\.)"  # MySQL's and SQLite's strings; nobody compares with a table
+    r"|(?<![\w.$:%@?])-?(?:0x[0-9a-f]+|\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?!\w)",
+    re.IGNORECASE | re.DOTALL,
+)
+SQL_DOUBLE_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"?", re.DOTALL)
+SQL_VALUES = re.compile(r"\bvalues\b", re.IGNORECASE)
+SQL_BETWEEN_QUOTES = re.compile(r"'.*'", re.DOTALL)

@@ -1,0 +1,289 @@
+"""Take secrets out of free texts and statements."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from otel_sentry.scrubbing import _shapes as shapes
+from otel_sentry.scrubbing._marks import FILTERED, Removed
+from otel_sentry.scrubbing._rules import QUOTING_SYSTEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_sentry.scrubbing._keys import Keys
+
+_OPENING = frozenset("[{(")
+
+
+class Texts:
+    """
+    The rules of texts, and which texts they left alone.
+
+    Args:
+        keys: Decides what is removed from ``key=value``.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        # Texts and statements that hold nothing to remove, each bounded by MAX_REMEMBERED.
+        self.clean: set[str] = set()
+        self.clean_statements: set[str] = set()
+
+    def text(self, text: str) -> str:
+        """Return a free text (a message, an URL, a query string, a body) without secrets."""
+        if text in self.clean:
+            return text
+        if len(text) > shapes.MAX_TEXT:
+            return _cut(text, self.text)
+        rules: list[str] = list(text.rules) if isinstance(text, Removed) else []
+        scrubbed = self._statements_within(text, rules)
+        if "=" in scrubbed or ":" in scrubbed or " -" in scrubbed:
+            scrubbed = self._without_pairs(scrubbed, rules)
+        if "<" in scrubbed or 'name="' in scrubbed or "%" in scrubbed:
+            scrubbed = self._without_other_pairs(scrubbed, rules)
+        return self._marked(text, without_shapes(scrubbed, rules), rules, self.clean)
+
+    def source(self, text: str) -> str:
+        """Return a line of source code without secrets: ``token = read()`` holds none."""
+        rules: list[str] = []
+        scrubbed = without_shapes(text, rules)
+        return text if scrubbed == text else Removed(scrubbed, *rules)
+
+    def statement(self, statement: str, system: str = "") -> str:
+        """
+        Return SQL without its literals, ``?`` stands for each; any other query as a text.
+
+        Args:
+            statement: The query.
+            system: The value of ``db.system.name``: in some, ``"..."`` is a text.
+        """
+        is_ambiguous = '"' in statement and system in QUOTING_SYSTEMS
+        if statement in self.clean_statements and not is_ambiguous:
+            return statement
+        if statement.lstrip()[:1] in {"{", "["}:
+            return self.text(statement)
+        if len(statement) > shapes.MAX_TEXT:
+            return _cut(statement, lambda text: self.statement(text, system))
+        rules: list[str] = []
+        scrubbed = _without_literals(statement, system)
+        if scrubbed != statement:
+            rules.append("sql_literal")
+        clean = set() if is_ambiguous else self.clean_statements
+        return self._marked(statement, without_shapes(scrubbed, rules), rules, clean)
+
+    def command(self, command: str) -> str:
+        """Return commands of a key-value store, one a line, with ``?`` for each argument."""
+        scrubbed = "\n".join(map(_without_arguments, command.split("\n")))
+        return command if scrubbed == command else Removed(scrubbed, "arguments")
+
+    def cache_keys(self, keys: str) -> str:
+        """Return keys of a cache, with ``?`` for each id in them and for what a secret names."""
+        scrubbed = without_shapes(keys, rules := [])
+        secret = False
+        parts = shapes.KEY_PARTS.split(scrubbed)
+        for position, part in enumerate(parts):
+            if position % 2 or part in {"", "?", FILTERED}:
+                secret = secret and part not in {", ", " "}
+            elif secret or shapes.ID.search(part):
+                parts[position] = "?"
+            else:
+                secret = bool(self._keys.rule_of(part))
+        scrubbed = "".join(parts)
+        return keys if scrubbed == keys else Removed(scrubbed, *rules or ["arguments"])
+
+    def _marked(self, text: str, scrubbed: str, rules: list[str], clean: set[str]) -> str:
+        if scrubbed != text:
+            return Removed(scrubbed, *dict.fromkeys(rules))
+        if len(text) <= shapes.MAX_REMEMBERED_TEXT and type(text) is str:
+            if len(clean) >= shapes.MAX_REMEMBERED:
+                clean.clear()
+            clean.add(text)
+        return text
+
+    def _statements_within(self, text: str, rules: list[str]) -> str:
+        """Take literals out of what SQLAlchemy (``[SQL: ...]``) and PostgreSQL quote of a query."""
+        for opening, closings in shapes.STATEMENTS_WITHIN:
+            if opening not in text:
+                continue
+            parts = []
+            done = 0
+            while (start := text.find(opening, done)) >= 0:
+                start += len(opening)
+                found = (text.find(closing, start) for closing in closings)
+                end = min((end for end in found if end >= 0), default=len(text))
+                statement = _without_literals(text[start:end], "")
+                parts += (text[done:start], statement)
+                done = end
+            scrubbed = "".join((*parts, text[done:]))
+            if scrubbed != text:
+                rules.append("sql_literal")
+                text = scrubbed
+        return text
+
+    def _without_pairs(self, text: str, rules: list[str]) -> str:
+        parts: list[str] = []
+        done = 0
+        match = shapes.KEY.search(text)
+        while match is not None:
+            end = match.end()
+            key = _key(match)
+            rule = self._keys.rule_of(key)
+            if rule:
+                # These headers have values with spaces, commas and pairs inside.
+                header = match[2] == ":" and shapes.WHOLE_LINE.search(key) is not None
+                end, is_secret = _end_of_value(text, end, is_line=header)
+                if is_secret:
+                    parts += (text[done : match.end()], FILTERED)
+                    done = end
+                    rules.append(rule)
+            match = shapes.KEY.search(text, end)
+        return "".join((*parts, text[done:])) if parts else text
+
+    def _without_other_pairs(self, text: str, rules: list[str]) -> str:
+        """Take values out of XML elements, multipart forms and encoded query strings."""
+        parts: list[str] = []
+        done = 0
+        match = shapes.OTHER_KEY.search(text)
+        while match is not None:
+            end = match.end()
+            tag, field, _ = match.groups()
+            rule = self._keys.rule_of(tag or field or match[3])
+            if rule:
+                if tag:
+                    stop = text.find(f"</{tag}", end)
+                    stop = len(text) if stop < 0 else stop
+                else:
+                    value = shapes.FIELD_END if field else shapes.ENCODED_END
+                    found = value.search(text, end)
+                    stop = found.start() if found else len(text)
+                if text[end:stop] not in {"", FILTERED}:
+                    parts += (text[done:end], FILTERED)
+                    rules.append(rule)
+                    done = stop
+                end = stop
+            match = shapes.OTHER_KEY.search(text, end)
+        return "".join((*parts, text[done:])) if parts else text
+
+
+def without_shapes(text: str, rules: list[str]) -> str:
+    """Return ``text`` without what its shape gives away; append the rules that found something."""
+    for rule, needle, shape in shapes.SHAPES:
+        if needle in text:
+            text, count = shape.subn(FILTERED, text)
+            if count:
+                rules.append(rule)
+    before = text
+    if " " in text or "+" in text or "%20" in text:
+        text = shapes.BEARER.sub(rf"\1{FILTERED}", text)
+        if text != before:
+            rules.append("bearer")
+    return _without_numbers(text, rules)
+
+
+def is_card(text: str) -> bool:
+    """Return whether this is a card number: of a network, with a valid check digit (Luhn)."""
+    text = re.sub(r"\D", "", text)
+    if not shapes.NETWORKS.fullmatch(text):
+        return False
+    digits = [int(character) for character in text]
+    doubled = [2 * digit - 9 * (digit > 4) for digit in digits[-2::-2]]  # noqa: PLR2004
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _without_numbers(text: str, rules: list[str]) -> str:
+    for rule, needle, shape, replace in _NUMBERS:
+        if needle in text:
+            scrubbed = shape.sub(replace, text)
+            if scrubbed != text:
+                rules.append(rule)
+                text = scrubbed
+    return text
+
+
+def _without_card(match: re.Match[str]) -> str:
+    text = match[0]
+    if is_card(text):
+        return FILTERED
+    # Its check value may follow in the same way of writing: 4111 1111 1111 1111 123.
+    return FILTERED + text[-4:] if not text[-4].isdigit() and is_card(text[:-4]) else text
+
+
+def _without_iban(match: re.Match[str]) -> str:
+    text = match[0].replace(" ", "")
+    # ISO 7064: the check digits make the whole, read as a number, 1 modulo 97.
+    number = "".join(str(int(character, 36)) for character in text[4:] + text[:4])
+    return FILTERED if int(number) % 97 == 1 else match[0]
+
+
+# Everything has the empty needle.
+_NUMBERS = (
+    ("card_number", "", shapes.CARD, _without_card),
+    ("social_security", "-", shapes.SOCIAL_SECURITY, FILTERED),
+    ("iban", "", shapes.IBAN, _without_iban),
+)
+
+
+def _without_literals(statement: str, system: str) -> str:
+    if "\\'" in statement:
+        # An escaped quote in MySQL, an ordinary backslash in PostgreSQL.
+        statement = shapes.SQL_BETWEEN_QUOTES.sub("?", statement)
+    if '"' in statement:
+        if system in QUOTING_SYSTEMS:
+            statement = shapes.SQL_DOUBLE_QUOTED.sub("?", statement)
+        else:
+            # A list of values holds no names of columns, whatever the system is.
+            values = shapes.SQL_VALUES.search(statement)
+            start = values.end() if values else len(statement)
+            rest = shapes.SQL_DOUBLE_QUOTED.sub("?", statement[start:])
+            statement = statement[:start] + rest
+    return shapes.SQL_LITERAL.sub("?", statement)
+
+
+def _without_arguments(line: str) -> str:
+    name, space, arguments = line.partition(" ")
+    return name + space + " ".join("?" for _ in arguments.split(" ")) if space else line
+
+
+def _end_of_value(text: str, start: int, *, is_line: bool) -> tuple[int, bool]:
+    """Return where the value that begins at ``start`` ends, and whether it may be a secret."""
+    placeholder = shapes.PLACEHOLDER.match(text, start)
+    if placeholder is not None:
+        return placeholder.end(), False
+    if text[start : start + 1] in _OPENING and not text.startswith(FILTERED, start):
+        return _end_of_brackets(text, start), True
+    value = (shapes.LINE if is_line else shapes.VALUE).match(text, start)
+    end = start if value is None else value.end()
+    return end, end > start
+
+
+def _end_of_brackets(text: str, start: int) -> int:
+    """Return where the list or mapping that begins at ``start`` is closed; else the text's end."""
+    depth = 0
+    for token in shapes.BRACKETS.finditer(text, start):
+        if token[0] in _OPENING:
+            depth += 1
+        elif token[0] in {"]", "}", ")"}:
+            depth -= 1
+            if depth == 0:
+                return token.end()
+    return len(text)
+
+
+def _key(match: re.Match[str]) -> str:
+    key = match[1] or match[3]
+    if key in shapes.SECOND_WORDS:
+        before = match.string[max(0, match.start() - 20) : match.start()]
+        first = re.search(r"[A-Za-z]+(?= $)", before)
+        return f"{first[0]} {key}" if first else key
+    return unquote(key) if "%" in key else key
+
+
+def _cut(text: str, scrub: Callable[[str], str]) -> str:
+    """Scrub the beginning of a long text; the limit may cut a secret in two, so its end goes."""
+    scrubbed = scrub(str(text)[: shapes.MAX_TEXT])
+    rules = scrubbed.rules if isinstance(scrubbed, Removed) else ()
+    kept = str(scrubbed)[: -shapes.CUT_SECRET]
+    return Removed(f"{kept}\N{HORIZONTAL ELLIPSIS}", *rules, "length")
