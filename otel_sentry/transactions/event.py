@@ -64,6 +64,9 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     status_code = trace["data"].get("http.response.status_code")
     if status_code is not None:
         event["contexts"]["response"] = {"status_code": status_code}
+    profiler_id = trace["data"].get("profiler_id")
+    if profiler_id is not None:
+        event["contexts"]["profile"] = {"profiler_id": profiler_id}
     breadcrumbs = [
         crumb
         for span in (root, *tree.children)
