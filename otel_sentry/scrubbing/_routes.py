@@ -53,7 +53,7 @@ class Routes:
 
     def _read(self, route: str) -> re.Pattern[str] | None:
         """Return a pattern with a group a secret; ``None`` where the route has none."""
-        parts = []
+        parts: list[str] = []
         done = 0
         has_secret = False
         for match in _PARAMETER.finditer(route):

@@ -48,12 +48,14 @@ SHAPES = tuple(
         ("jwt", "eyJ", r"(?<![\w-])eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"),
         (
             "url_credentials",
-            "://",
+            "//",
             (
-                r"(?<=://)(?:[^\s/?#@:\"'<>]{0,256}:[^\s/?#\"'<>]{1,256}"
+                r"(?<=//)(?:[^\s/?#@:\"'<>]{0,256}:[^\s/?#\"'<>]{1,256}"
                 r"|[^\s/?#@:\"'<>]{16,256})(?=@)"
             ),
         ),
+        ("url_credentials", " -u ", r"(?<= -u )['\"]?[^\s:'\"]{1,100}:[^\s'\"]+"),
+        ("url_credentials", " --user ", r"(?<= --user )['\"]?[^\s:'\"]{1,100}:[^\s'\"]+"),
         (
             "email",
             "@",
@@ -101,22 +103,26 @@ NETWORKS = re.compile(
 # `key=value`, `key: value`, `"key": "value"` inside a text, an URL or a form; `--key value`.
 KEY = re.compile(
     r"(?<![\w.%-])(?:"
-    r"([\w.%-]+(?:\[[\w-]{0,40}\]){0,3})\\?[\"']?[\])]?\s{0,4}(=>|[=:!]=+|=|:(?!//|:))\s{0,4}"
+    r"([\w.%-]+(?:\[[\w-]{0,40}\]){0,3})\\{0,7}[\"']?[\])]?\s{0,4}(=>|[=:!]=+|=|:(?!//|:))\s{0,4}"
     r"|(--?[\w.-]+)\s{1,4}(?![\s-]))"
 )
 SECOND_WORDS = frozenset({"Key", "Number", "key", "keys", "number"})  # API key: ...
 QUOTED = (
     r"\\\"(?:[^\"\\]|\\\\(?:\\.)?|\\[^\"\\])*(?:\\\")?"  # JSON inside a JSON string
+    r"|\\{2,7}\"[^\"]*\"?"  # ... inside a JSON string
     r"|[A-Za-z]{0,2}\"(?:[^\"\\]|\\.)*\"?|[A-Za-z]{0,2}'(?:[^'\\]|\\.)*'?"
 )
 BARE = r"[^\s&;,\"'}\]<>)]"
 # A comma, a quote, a bracket ends a value, unless the value goes on behind it.
 ON = rf"[\"',;)\]}}](?![{{\[(]|[\w.%-]+\\?[\"']?\s{{0,4}}[=:]){BARE}+"
 VALUE = re.compile(
-    rf"\[Filtered\]|{QUOTED}"
+    rf"\[Filtered\]|{QUOTED}|<[^<>]{{1,300}}>"
+    r"|[|>][-+]?[ \t]*\n(?:[ \t]+[^\n]*\n?)+"  # a block of YAML
     rf"|(?:{SCHEME})?{BARE}+(?:{ON})*",
     re.DOTALL,
 )
+CALL = re.compile(r"[A-Za-z_][\w.]{0,100}(?=[(\[{])")  # password=SecretStr('...')
+COOKIES = re.compile(r"[^\s&;,\"']+(?:;\s?[^\s;=\"']+=[^\s;\"']*)+")
 WHOLE_LINE = re.compile("authorization|cookie", re.IGNORECASE)
 LINE = re.compile(rf"\[Filtered\]|{QUOTED}|(?:=\"[^\"\r\n]*\"|[^\r\n\"'])*", re.DOTALL)
 # What stands for a value, or says that there is none.
@@ -128,12 +134,17 @@ PLACEHOLDER = re.compile(
 # A list or mapping as a value ends where its brackets are closed, those inside of quotes apart.
 BRACKETS = re.compile(r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[\[\](){}]", re.DOTALL)
 
-# `<key>value</key>`, a field of a multipart form, `key%3Dvalue` in an encoded query string.
+# `<key>value</key>`, a field of a multipart form, `key%3Dvalue` in an encoded query string; a pair
+# (b'key', b'value'), a name beside a value, and the input that Pydantic refused.
 _NEW_LINE = r"(?:\r?\n|(?:\\r)?\\n)"
 OTHER_KEY = re.compile(
     r"<([A-Za-z][\w:.-]{0,100})(?:\s[^<>]{0,300})?(?<!/)>"
     rf"|\bname=\\?\"([^\"\\\r\n]{{1,100}})\\?\"(?:(?!{_NEW_LINE}{{2}}).){{0,300}}?{_NEW_LINE}{{2}}"
-    r"|(?:%(?:25){0,3}[0-9A-Fa-f]{2}|(?<![\w%.-]))([A-Za-z_][\w.-]{0,60})%(?:25){0,3}3[Dd]",
+    r"|(?:%(?:25){0,3}[0-9A-Fa-f]{2}|(?<![\w%.-]))([A-Za-z_][\w.-]{0,60})%(?:25){0,3}3[Dd]"
+    r"|[\[(]\s{0,4}b?\\?[\"'](-{0,2}[\w.-]{1,100})\\?[\"'],\s{0,4}(?=b?\\?[\"'])"
+    r"|(?:name|key)\\?[\"']?\s?[:=]\s?\\?[\"']?([\w.-]{1,100})\\?[\"']?,\s{0,4}"
+    r"\\?[\"']?value\\?[\"']?\s?[:=]\s?"
+    r"|'loc':[^{}]{0,500}?'(input)':\s",
     re.DOTALL,
 )
 FIELD_END = re.compile(rf"{_NEW_LINE}--|\Z")
@@ -147,7 +158,7 @@ KEY_PARTS = re.compile(r"(, |[:/|. _-])")
 ID = re.compile(r"(?!v\d{1,2}\Z)(?:.*\d|.{16})", re.DOTALL)
 
 MAX_TEXT = 65_536
-"""Characters of a text that are looked at; what is longer is cut, or an event would take seconds."""
+"""Characters of a text that are looked at: a longer one is cut, or it would take seconds."""
 
 CUT_SECRET = 256  # characters before the cut, where half a secret may stand that no rule knows
 

@@ -40,9 +40,9 @@ class Texts:
             return _cut(text, self.text)
         rules: list[str] = list(text.rules) if isinstance(text, Removed) else []
         scrubbed = self._statements_within(text, rules)
-        if "=" in scrubbed or ":" in scrubbed or " -" in scrubbed:
+        if "=" in scrubbed or ":" in scrubbed or " -" in scrubbed or scrubbed[:1] == "-":
             scrubbed = self._without_pairs(scrubbed, rules)
-        if "<" in scrubbed or 'name="' in scrubbed or "%" in scrubbed:
+        if "<" in scrubbed or "%" in scrubbed or "," in scrubbed or 'name="' in scrubbed:
             scrubbed = self._without_other_pairs(scrubbed, rules)
         return self._marked(text, without_shapes(scrubbed, rules), rules, self.clean)
 
@@ -81,7 +81,8 @@ class Texts:
 
     def cache_keys(self, keys: str) -> str:
         """Return keys of a cache, with ``?`` for each id in them and for what a secret names."""
-        scrubbed = without_shapes(keys, rules := [])
+        rules: list[str] = []
+        scrubbed = without_shapes(keys, rules)
         secret = False
         parts = shapes.KEY_PARTS.split(scrubbed)
         for position, part in enumerate(parts):
@@ -108,7 +109,7 @@ class Texts:
         for opening, closings in shapes.STATEMENTS_WITHIN:
             if opening not in text:
                 continue
-            parts = []
+            parts: list[str] = []
             done = 0
             while (start := text.find(opening, done)) >= 0:
                 start += len(opening)
@@ -133,8 +134,11 @@ class Texts:
             rule = self._keys.rule_of(key)
             if rule:
                 # These headers have values with spaces, commas and pairs inside.
-                header = match[2] == ":" and shapes.WHOLE_LINE.search(key) is not None
-                end, is_secret = _end_of_value(text, end, is_line=header)
+                is_header = shapes.WHOLE_LINE.search(key) is not None
+                value = shapes.LINE if is_header and match[2] == ":" else shapes.VALUE
+                end, is_secret = _end_of_value(text, end, value)
+                if is_header and (cookies := shapes.COOKIES.match(text, match.end())):
+                    end = max(end, cookies.end())
                 if is_secret:
                     parts += (text[done : match.end()], FILTERED)
                     done = end
@@ -149,16 +153,9 @@ class Texts:
         match = shapes.OTHER_KEY.search(text)
         while match is not None:
             end = match.end()
-            tag, field, _ = match.groups()
-            rule = self._keys.rule_of(tag or field or match[3])
+            rule = "input" if match[6] else self._keys.rule_of(match[match.lastindex or 0])
             if rule:
-                if tag:
-                    stop = text.find(f"</{tag}", end)
-                    stop = len(text) if stop < 0 else stop
-                else:
-                    value = shapes.FIELD_END if field else shapes.ENCODED_END
-                    found = value.search(text, end)
-                    stop = found.start() if found else len(text)
+                stop = _end_of_other(text, match)
                 if text[end:stop] not in {"", FILTERED}:
                     parts += (text[done:end], FILTERED)
                     rules.append(rule)
@@ -247,15 +244,31 @@ def _without_arguments(line: str) -> str:
     return name + space + " ".join("?" for _ in arguments.split(" ")) if space else line
 
 
-def _end_of_value(text: str, start: int, *, is_line: bool) -> tuple[int, bool]:
+def _end_of_other(text: str, match: re.Match[str]) -> int:
+    """Return where the value behind a match of :data:`OTHER_KEY` ends."""
+    end = match.end()
+    tag, field, encoded = match.group(1, 2, 3)
+    if tag:
+        stop = text.find(f"</{tag}", end)
+        return len(text) if stop < 0 else stop
+    if field or encoded:
+        found = (shapes.FIELD_END if field else shapes.ENCODED_END).search(text, end)
+        return found.start() if found else len(text)
+    return _end_of_value(text, end, shapes.VALUE)[0]
+
+
+def _end_of_value(text: str, start: int, value: re.Pattern[str]) -> tuple[int, bool]:
     """Return where the value that begins at ``start`` ends, and whether it may be a secret."""
     placeholder = shapes.PLACEHOLDER.match(text, start)
     if placeholder is not None:
         return placeholder.end(), False
-    if text[start : start + 1] in _OPENING and not text.startswith(FILTERED, start):
-        return _end_of_brackets(text, start), True
-    value = (shapes.LINE if is_line else shapes.VALUE).match(text, start)
-    end = start if value is None else value.end()
+    if not text.startswith(FILTERED, start) and value is shapes.VALUE:
+        call = shapes.CALL.match(text, start)
+        opening = call.end() if call is not None else start
+        if text[opening : opening + 1] in _OPENING:
+            return _end_of_brackets(text, opening), True
+    found = value.match(text, start)
+    end = start if found is None else found.end()
     return end, end > start
 
 
