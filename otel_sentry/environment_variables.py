@@ -18,6 +18,23 @@ Rates for traces that match, separated by ``;``, first match wins:
 **Default value:** empty (every trace has ``SENTRY_TRACES_SAMPLE_RATE``)
 """
 
+OTEL_SENTRY_KEEP_ERRORS = "OTEL_SENTRY_KEEP_ERRORS"
+"""
+.. envvar:: OTEL_SENTRY_KEEP_ERRORS
+
+``true``: also send what the trace rate leaves out where it ended in an error or took long. Each
+request then costs as much as a sampled one until it ends.
+**Default value:** ``false``
+"""
+
+OTEL_SENTRY_KEEP_SLOW = "OTEL_SENTRY_KEEP_SLOW"
+"""
+.. envvar:: OTEL_SENTRY_KEEP_SLOW
+
+With ``OTEL_SENTRY_KEEP_ERRORS``: the seconds from which on something took long; ``0``: never.
+**Default value:** ``30.0``
+"""
+
 OTEL_SENTRY_SCRUB_KEYS = "OTEL_SENTRY_SCRUB_KEYS"
 """
 .. envvar:: OTEL_SENTRY_SCRUB_KEYS

@@ -21,7 +21,7 @@ from otel_sentry.errors.linking import start_linking
 from otel_sentry.instrumentation import instrument_beyond_range
 from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator
-from otel_sentry.sampling import build_sampler, sentry_sampler
+from otel_sentry.sampling import build_sampler, with_argument
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.settings import Settings
 
@@ -114,7 +114,7 @@ def _set_up_traces(
     ):
         _initialize_components(
             auto_instrumentation_version=auto_instrumentation_version,
-            sampler=_sampler(bridge.settings),
+            sampler=_sampler(bridge),
             span_processors=processors,
         )
     propagate.set_global_textmap(_textmap(bridge.propagator))
@@ -123,12 +123,12 @@ def _set_up_traces(
     instrument_beyond_range({name.strip() for name in disabled})
 
 
-def _sampler(settings: Settings) -> Sampler | None:
+def _sampler(bridge: Bridge) -> Sampler | None:
     """Return our sampler; ``None`` lets OpenTelemetry read a standard one from the environment."""
-    if settings.traces_sampler != "sentry":
+    if bridge.settings.traces_sampler != "sentry":
         return None
-    argument = os.environ.get("OTEL_TRACES_SAMPLER_ARG")
-    return sentry_sampler(argument) if argument else build_sampler(settings)
+    settings = with_argument(bridge.settings, os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
+    return build_sampler(settings, bridge.options, bridge.unsampled)
 
 
 def _textmap(ours: SentryPropagator) -> Any:

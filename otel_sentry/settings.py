@@ -34,7 +34,16 @@ class Settings:
     log_level: str
     sdk_disabled: bool
 
+    org_id: str
+    strict_trace_continuation: bool
+    trace_propagation_targets: tuple[str, ...] | None
+    """Parts of, or patterns for, the URLs that traces are sent to; ``None``: all."""
+
     sampling_rules: str
+    keep_errors: bool
+    keep_slow: float
+    """In seconds; 0: whether a segment took long does not matter."""
+
     scrub_keys: tuple[str, ...]
     keep_keys: tuple[str, ...]
     scrub_user: bool

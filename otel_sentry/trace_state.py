@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import SpanContext, TraceState
 
@@ -15,9 +16,14 @@ RANDOM_BITS = 56
 
 _RANGE = 1 << RANDOM_BITS
 _RV = re.compile(r"[0-9a-f]{14}")
+_TH = re.compile(r"[0-9a-f]{1,14}")
 _MILLION = 1_000_000
 _MAX_VALUE = 256  # characters of a tracestate's value
-_MAX_ENTRIES = 32  # of a tracestate, https://www.w3.org/TR/trace-context/#list
+
+# https://www.w3.org/TR/trace-context/#list and #tracestate-limits
+_MAX_ENTRIES = 32
+_MAX_HEADER = 512
+_LONG_ENTRY = 128
 
 
 class SentryTraceState(TraceState):
@@ -63,6 +69,41 @@ class SentryTraceState(TraceState):
         self.dynamic_sampling_context = dynamic_sampling_context
 
 
+class _Towards(SentryTraceState):
+    """A trace's state, shared, beside the URL that a span without attributes is a request to."""
+
+    __slots__ = ("url",)
+
+    url: str
+
+
+def towards(state: TraceState, attributes: Mapping[str, Any]) -> TraceState:
+    """
+    Return the state of a span that is not recorded and may be an outgoing request.
+
+    Such a span keeps no attributes, and ``trace_propagation_targets`` must know where it goes.
+    What belongs to the trace stays shared with its other spans.
+    """
+    url = outgoing_url(attributes)
+    if not url or not isinstance(state, SentryTraceState):
+        return state
+    own = _Towards.__new__(_Towards)
+    own.__dict__ = state.__dict__
+    own.url = url
+    return own
+
+
+def outgoing_url(attributes: Mapping[str, Any]) -> str:
+    """Return the URL of a CLIENT span; empty where it is no HTTP request."""
+    url = attributes.get("url.full") or attributes.get("http.url")
+    return url if isinstance(url, str) else ""
+
+
+def url_towards(state: TraceState) -> str:
+    """Return the URL that :func:`towards` put beside the state."""
+    return state.url if isinstance(state, _Towards) else ""
+
+
 def sampled_flag(span_context: SpanContext) -> bool | None:
     """Return the decision that this span context stands for; ``None``: undecided."""
     if span_context.trace_flags.sampled:
@@ -75,6 +116,25 @@ def with_ot(entries: Sequence[tuple[str, str]], ot: str) -> list[tuple[str, str]
     """Put OpenTelemetry's entry first, as W3C Trace Context asks of whoever changed it."""
     rest = [entry for entry in entries if entry[0] != "ot"]
     return [("ot", ot), *rest[: _MAX_ENTRIES - 1]] if ot else rest
+
+
+def header_of(state: TraceState) -> str:
+    """
+    Write a tracestate of at most 512 characters, which every service passes on.
+
+    As W3C Trace Context has it, entries of more than 128 characters go first, then the last ones.
+    """
+    header: str = state.to_header()
+    if len(header) <= _MAX_HEADER:
+        return header
+    entries = [f"{key}={value}" for key, value in state.items()]
+    size = len(header)
+    for limit in (_LONG_ENTRY, 0):
+        for entry in reversed(entries.copy()):
+            if size > _MAX_HEADER and len(entry) > limit:
+                entries.remove(entry)
+                size -= len(entry) + 1
+    return ",".join(entries)
 
 
 def parse_ot(value: str) -> dict[str, str]:
@@ -121,6 +181,13 @@ def threshold_text(rejection: int) -> str:
     return f"{rejection:014x}".rstrip("0") or "0"
 
 
+def rate_of(th: str) -> float | None:
+    """Return the rate that a threshold stands for; ``None``: absent or malformed."""
+    if not _TH.fullmatch(th):
+        return None
+    return (_RANGE - int(th.ljust(RANDOM_BITS // 4, "0"), 16)) / _RANGE
+
+
 def sample_rand_of(random_bits: int) -> str:
     """
     Return Sentry's ``sample_rand`` for OpenTelemetry's randomness.
@@ -132,13 +199,50 @@ def sample_rand_of(random_bits: int) -> str:
     return f"0.{millionths:06d}"
 
 
-def randomness_of(sample_rand: str) -> int | None:
-    """Return randomness that gives ``sample_rand`` back; ``None`` where it is no share of one."""
+def rate_text(rate: float) -> str:
+    """Write a rate as the dynamic sampling context has it: ``0.25``, ``1``."""
+    return f"{round(rate, 6):.6f}".rstrip("0").rstrip(".")
+
+
+def share_of(text: str | None) -> float | None:
+    """Read a ``sample_rate`` or ``sample_rand``; ``None`` where it is not between 0 and 1."""
     try:
-        share = float(sample_rand)
+        share = float(text or "")
     except ValueError:
         return None
-    if not 0.0 <= share < 1.0:
+    return share if 0.0 <= share <= 1.0 else None
+
+
+def filled_sample_rand(trace: str, rate: float | None, *, sampled: bool) -> str | None:
+    """
+    Return the ``sample_rand`` that a trace of an older SDK came without.
+
+    It agrees with the decision that was made, and every service finds the same: it is drawn like
+    sentry-sdk's (``tracing_utils._generate_sample_rand``), seeded with the trace id.
+
+    Args:
+        trace: The trace id in hexadecimal.
+        rate: The head's; ``None``: unknown.
+        sampled: The decision.
+
+    Returns:
+        ``None`` where no number agrees with both, as for a trace sampled at a rate of 0.
+    """
+    lower, upper = 0, _MILLION
+    if rate is not None:
+        border = int(rate * _MILLION)
+        if not sampled and border / _MILLION < rate:
+            border += 1
+        lower, upper = (0, border) if sampled else (border, _MILLION)
+    if lower >= upper:
+        return None
+    return f"0.{Random(trace).randrange(lower, upper):06d}"  # noqa: S311 - no secret
+
+
+def randomness_of(sample_rand: str) -> int | None:
+    """Return randomness that gives ``sample_rand`` back; ``None`` where it is no share of one."""
+    share = share_of(sample_rand)
+    if share is None or share == 1.0:
         return None
     millionths = min(round(share * _MILLION), _MILLION - 1)
     return _RANGE - 1 - -(-millionths * _RANGE // _MILLION)

@@ -28,6 +28,14 @@ def _rate(text: str) -> float:
     return rate
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.0 <= seconds < math.inf:
+        msg = "it is no number of seconds"
+        raise ValueError(msg)
+    return seconds
+
+
 def _flag(text: str) -> bool:
     words = {"true": True, "1": True, "yes": True, "on": True, "t": True, "y": True}
     words |= {"false": False, "0": False, "no": False, "off": False, "f": False, "n": False}
@@ -123,6 +131,31 @@ VARIABLES: tuple[Variable, ...] = (
         "Share of traces that are recorded and sent.",
     ),
     Variable(
+        "SENTRY_TRACE_PROPAGATION_TARGETS",
+        "trace_propagation_targets",
+        _names,
+        None,
+        "a comma-separated list of parts of URLs or regular expressions",
+        "Where outgoing requests carry the trace; default: what `sentry_sdk.init()` says, else"
+        " everywhere.",
+    ),
+    Variable(
+        "SENTRY_STRICT_TRACE_CONTINUATION",
+        "strict_trace_continuation",
+        _flag,
+        False,
+        "true or false",
+        "Continue a trace only where it names our organisation.",
+    ),
+    Variable(
+        "SENTRY_ORG_ID",
+        "org_id",
+        str,
+        "",
+        "the number in https://o<number>.ingest.sentry.io",
+        "Our organisation, where the DSN does not tell (self-hosted, Relay).",
+    ),
+    Variable(
         "SENTRY_SEND_DEFAULT_PII",
         "send_default_pii",
         _flag,
@@ -178,6 +211,22 @@ VARIABLES: tuple[Variable, ...] = (
         "",
         "e.g. GET /health=0; POST /pay=1",
         "Rates of traces that match, `;`-separated, first match wins.",
+    ),
+    Variable(
+        "OTEL_SENTRY_KEEP_ERRORS",
+        "keep_errors",
+        _flag,
+        False,
+        "true or false",
+        "Also send what the trace rate leaves out where it ended in an error or took long.",
+    ),
+    Variable(
+        "OTEL_SENTRY_KEEP_SLOW",
+        "keep_slow",
+        _seconds,
+        30.0,
+        "a number of seconds from 0",
+        "With `OTEL_SENTRY_KEEP_ERRORS`: the seconds from which on something took long; 0: never.",
     ),
     Variable(
         "OTEL_SENTRY_SCRUB_KEYS",

@@ -315,10 +315,17 @@ def test_an_incoming_context_is_frozen(propagator, headers, expected):
     assert propagator.dynamic_sampling_context(span) == expected
     provider = TracerProvider(sampler=SentrySampler(0.5), shutdown_on_exit=False)
     child = provider.get_tracer("test").start_span("child", context, SpanKind.SERVER)
-    for outgoing in (context, set_span_in_context(child, context)):
-        sent = entries(inject(propagator, outgoing).get("baggage", ""))
-        sentry = {k[7:]: v for k, v in sent.items() if k.startswith("sentry-")}
-        assert sentry == expected
+    if span.trace_state.sampled is None and expected:  # left open, and decided here
+        expected = {**expected, "sample_rate": "0.5", "sample_rand": "0.250000", "sampled": "true"}
+    sent = entries(inject(propagator, set_span_in_context(child, context)).get("baggage", ""))
+    assert {k[7:]: v for k, v in sent.items() if k.startswith("sentry-")} == expected
+
+
+@pytest.mark.parametrize("flag", ["-1", "-0", ""])
+def test_a_service_without_spans_passes_the_context_on(propagator, flag):
+    """Where no span is made, and nothing decided, the context leaves as it came."""
+    context, _ = extract(propagator, {"sentry-trace": f"{A}-{SPAN}{flag}", "baggage": DSC})
+    assert entries(inject(propagator, context)["baggage"]) == entries(DSC)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +396,8 @@ def test_identity_without_a_dsn():
 def test_settings_come_from_the_environment(monkeypatch):
     """Named in OTEL_PROPAGATORS, without our distribution, it reads the environment itself."""
     monkeypatch.setenv("SENTRY_DSN", "https://key@o17.ingest.sentry.io/42")
-    assert SentryPropagator()._identity["public_key"] == "key"
+    context = SpanContext(1, 1, is_remote=False, trace_state=SentryTraceState(sampled=None))
+    assert SentryPropagator().dynamic_sampling_context(context)["public_key"] == "key"
 
 
 # --- out ---------------------------------------------------------------------------------------
@@ -417,7 +425,8 @@ def test_outgoing_headers(propagator, state, flags, flag, traceparent):
     assert carrier["sentry-trace"] == f"{A}-{SPAN}{flag}"
     expected = None if traceparent is None else f"00-{A}-{SPAN}-{traceparent}"
     assert carrier.get("traceparent") == expected
-    assert ("baggage" in carrier) is isinstance(state, SentryTraceState)
+    sampled = {"-1": "true", "-0": "false"}.get(flag)
+    assert entries(carrier["baggage"]).get("sentry-sampled") == sampled
 
 
 def test_nothing_to_say(propagator):

@@ -267,7 +267,14 @@ def test_tracestate(rate, header, context, expected):
     sampled, state = decide(SentrySampler(rate), parent(incoming))
     assert state.to_header() == expected
     assert ("th:" in expected) is sampled
-    assert state.dynamic_sampling_context is context, "what came with the trace is not touched"
+    passed_on = {**state.dynamic_sampling_context}
+    decided = {key: passed_on.pop(key, None) for key in ("sampled", "sample_rate", "sample_rand")}
+    assert passed_on == {key: it for key, it in context.items() if key != "sample_rand"}
+    assert incoming.dynamic_sampling_context is context
+    if context:
+        assert decided["sampled"] == ("true" if sampled else "false")
+        assert decided["sample_rate"] == f"{rate:g}"
+        assert (float(decided["sample_rand"]) < rate) is sampled
     if context.get("sample_rand", "").startswith("0.") and "ot" not in header:
         assert float(state.sample_rand) == float(context["sample_rand"])
         assert sample_rand_of(randomness_of(state.sample_rand)) == state.sample_rand

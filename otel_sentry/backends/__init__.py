@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from otel_sentry._logging import logger, report
 from otel_sentry.options import Options
+from otel_sentry.sampling.unsampled import Unsampled
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -38,6 +39,7 @@ class Bridge:
     """sentry-sdk's client; ``None`` without a DSN."""
 
     options: Options = field(default_factory=Options)
+    unsampled: Unsampled = field(default_factory=Unsampled)
 
 
 def build(name: str, bridge: Bridge) -> SpanProcessor | None:

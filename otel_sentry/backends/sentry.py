@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 import sentry_sdk
@@ -15,6 +16,7 @@ from otel_sentry._logging import report
 from otel_sentry.backends._noise import NoiseFilter
 from otel_sentry.capture import Capture, count_lost
 from otel_sentry.errors.linking import remember_root
+from otel_sentry.sampling.outcome import Outcome
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
 from otel_sentry.transactions.event import transaction_event
@@ -30,29 +32,52 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
     from otel_sentry.backends import Bridge
+    from otel_sentry.sampling.unsampled import Unsampled
 
 
 def build(bridge: Bridge) -> SpanProcessor:
     """Return the span processor."""
-    sender = _sender(bridge)
+    outcome = Outcome.from_settings(bridge.settings)
+    sender = _sender(bridge, outcome)
+    bridge.unsampled.report_to(sender.lost)
     assembler = Assembler(sender)
     transport = bridge.client.transport if bridge.client is not None else None
     if isinstance(transport, SentryTransport):
         # sentry-sdk flushes where processes end (atexit, Celery's children): what is still being
         # built goes with it.
-        transport.before_flush = assembler.drain
+        transport.before_flush = partial(_before_flush, bridge.unsampled, assembler)
     return SentrySpanProcessor(
         assembler,
         sender.flush,
         max_spans=bridge.settings.max_spans,
         on_root=remember_root,
+        keep=partial(_keep, bridge.unsampled, outcome),
     )
 
 
-def _sender(bridge: Bridge) -> SentrySender:
+def _before_flush(unsampled: Unsampled, assembler: Assembler, timeout: float) -> None:
+    unsampled.flush()
+    assembler.drain(timeout)
+
+
+def _keep(unsampled: Unsampled, outcome: Outcome | None, root: ReadableSpan) -> bool:
+    """Return whether the segment of a root that is not sampled is sent; count it if not."""
+    if not _is_local_root(root):  # a late span's
+        return False
+    if outcome is not None and outcome.matters(root):
+        return True
+    unsampled.add()
+    return False
+
+
+def _sender(bridge: Bridge, outcome: Outcome | None = None) -> SentrySender:
     translate = Translator(bridge.scrubber, NoiseFilter(bridge))
     return SentrySender(
-        bridge.propagator.dynamic_sampling_context, translate, Capture(bridge.scrubber)
+        bridge.propagator.dynamic_sampling_context,
+        translate,
+        Capture(bridge.scrubber),
+        bridge.unsampled,
+        outcome,
     )
 
 
@@ -65,6 +90,8 @@ class SentrySender:
             second argument names the transaction, where its name is good enough for it.
         translate: Puts spans into Sentry's words.
         capture: Sends a transaction in the Sentry scopes of the context it is called in.
+        unsampled: Counts what the sampler left out.
+        outcome: Tells what is sent whatever the trace rate says; ``None``: nothing.
     """
 
     def __init__(
@@ -72,8 +99,12 @@ class SentrySender:
         dynamic_sampling_context: Callable[[SpanContext, str | None], Mapping[str, str]],
         translate: Translator,
         capture: Capture,
+        unsampled: Unsampled,
+        outcome: Outcome | None = None,
     ) -> None:
         self._translate = translate
+        self._unsampled = unsampled
+        self._outcome = outcome
         self._capture = capture
         self._dynamic_sampling_context = dynamic_sampling_context
 
@@ -87,6 +118,9 @@ class SentrySender:
             head = transaction.event
             name = "" if head["transaction_info"]["source"] == "url" else head["transaction"]
         sampling = self._dynamic_sampling_context(tree.root.context, name)
+        if self._outcome is not None and sampling and _is_local_root(tree.root):
+            sampling = self._outcome.weighed(tree.root, sampling)
+        self._unsampled.flush()
         context.run(self._capture, transaction, sampling)
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:
@@ -95,6 +129,7 @@ class SentrySender:
 
     def flush(self, timeout: float) -> bool:
         """Wait until sentry-sdk's transport has sent everything; whether it did in time."""
+        self._unsampled.flush()
         transport = sentry_sdk.get_client().transport
         if transport is None:
             return True

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.trace import Span, get_current_span
 
+from otel_sentry.propagation import FIELDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,13 +31,21 @@ def options() -> dict[str, Any]:
 def instrumented(settings: Settings) -> None:
     """Follow the instrumentor's signal handlers: its span is the current one in ours."""
     from celery.backends.base import Backend
-    from celery.signals import before_task_publish, task_prerun
+    from celery.signals import before_task_publish, task_prerun, worker_process_shutdown
 
     if not settings.infrastructure_spans and not hasattr(Backend.store_result, "__wrapped__"):
         # Celery has no signal around it; every back end stores through this method.
         Backend.store_result = _without_spans(Backend.store_result)
     before_task_publish.connect(_note_time, weak=False, dispatch_uid=_ENQUEUED)
     task_prerun.connect(_tell_latency, weak=False, dispatch_uid=_ENQUEUED)
+    # A child of the pool ends without atexit; sentry-sdk's integration flushes its client alone.
+    worker_process_shutdown.connect(_flush, weak=False, dispatch_uid=_ENQUEUED)
+
+
+def _flush(**_: Any) -> None:
+    from otel_sentry.processes import flush
+
+    flush()
 
 
 def _without_spans(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,9 +65,27 @@ def _note_time(headers: dict[str, Any] | None = None, **_: Any) -> None:
 
     if headers is not None:
         headers.setdefault(_ENQUEUED, f"{time.time():.6f}")
+        _nest(headers)
     span = get_current_span()
     if span.is_recording():
         _name_broker(span, current_app)
+
+
+def _nest(headers: dict[str, Any]) -> None:
+    """
+    Repeat the trace where a Sentry-native worker looks for it, and nothing else stands there.
+
+    sentry-sdk reads the headers in the headers (https://github.com/celery/celery/issues/4875). A
+    retried message brings those of its first delivery.
+    """
+    nested = headers.get("headers")
+    kept = dict(nested) if isinstance(nested, dict) else {}
+    for field in FIELDS:
+        kept.pop(field, None)
+        if field in headers:
+            kept[field] = headers[field]
+    if kept:
+        headers["headers"] = kept
 
 
 def _name_broker(span: Span, app: Any) -> None:

@@ -32,12 +32,17 @@ def instrumented(settings: Settings) -> None:  # noqa: ARG001 - the same for eve
     import fastapi
 
     from otel_sentry.processes import flush
+    from otel_sentry.sampling.callback import asgi_scope
 
     original = fastapi.FastAPI.__call__
 
     async def call(self: Any, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
-            await original(self, scope, receive, send)
+            token = asgi_scope.set(scope)  # for a traces_sampler
+            try:
+                await original(self, scope, receive, send)
+            finally:
+                asgi_scope.reset(token)
             return
 
         async def flush_and_send(message: Any) -> None:

@@ -41,6 +41,7 @@ class SentrySpanProcessor(SpanProcessor):
             in seconds.
         max_spans: Spans of one transaction, at most; the rest is counted.
         on_root: Called with each local root when it starts (error linking).
+        keep: Asked at the end of each local root that is not sampled: whether it is sent.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class SentrySpanProcessor(SpanProcessor):
         *,
         max_spans: int = 1000,
         on_root: Callable[[Span], None] | None = None,
+        keep: Callable[[ReadableSpan], bool] = lambda _: False,
     ) -> None:
         self._assembler = assembler
         self._flush = flush
         self._max_children = max_spans - 1
         self._on_root = on_root
+        self._keep = keep
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
         """Attach the span to its parent's segment, or open one."""
@@ -85,6 +88,8 @@ class SentrySpanProcessor(SpanProcessor):
                 return
             is_root = span_context.span_id == segment.root_id
             if is_root or segment.root_ended:
+                if not (span_context.trace_flags.sampled or self._keeps(segment, span, is_root)):
+                    return
                 segment.context = copy_context()
             if is_root or len(segment.finished) < self._max_children:
                 segment.finished.append(span)
@@ -97,6 +102,16 @@ class SentrySpanProcessor(SpanProcessor):
                 self._assembler.submit(segment)
         except Exception as error:  # noqa: BLE001
             report("ending a span", error)
+
+    def _keeps(self, segment: Segment, span: ReadableSpan, is_root: bool) -> bool:
+        """Return whether a span that is recorded and not sampled goes on, at or after its root."""
+        if not is_root:
+            # Later than the grace time: a sampled trace's late spans stand for these, too.
+            return segment.queued
+        if self._keep(span):
+            return True
+        segment.discard()
+        return False
 
     def shutdown(self) -> None:
         """Send what is queued within :data:`SHUTDOWN_SECONDS`, then stop."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _KEY = "otel_sentry.segment"
 
+_DISCARDED = -1  # the generation of no process
+
 
 class Segment:
     """
@@ -61,6 +63,12 @@ class Segment:
         """Whether the local root is over; what ends later is late."""
 
         self.queued = False
+
+    def discard(self) -> None:
+        """Forget the spans; what ends later belongs to no segment."""
+        self.generation = _DISCARDED
+        self.finished.clear()
+        self.dropped.clear()
 
     def __del__(self) -> None:
         lost = len(self.finished) + len(self.dropped)

@@ -8,10 +8,8 @@ library and OpenTelemetry's API alone (an import contract and a subprocess test 
 from __future__ import annotations
 
 import os
-import re
-from itertools import islice
-from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import baggage
 from opentelemetry.context import get_current
@@ -25,32 +23,50 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.trace import (
     NonRecordingSpan,
+    Span,
     SpanContext,
+    SpanKind,
     TraceFlags,
     TraceState,
     get_current_span,
     set_span_in_context,
 )
 
+from otel_sentry.propagation._client import (
+    client_options,
+    identity,
+    may_continue,
+    may_receive,
+)
+from otel_sentry.propagation._headers import (
+    format_baggage,
+    parse_baggage,
+    parse_sentry_trace,
+    parse_traceparent,
+)
+from otel_sentry.propagation._probability import probability_of
 from otel_sentry.settings import Settings
-from otel_sentry.trace_state import SentryTraceState, sampled_flag
+from otel_sentry.trace_state import (
+    SentryTraceState,
+    filled_sample_rand,
+    header_of,
+    outgoing_url,
+    rate_text,
+    sampled_flag,
+    share_of,
+    url_towards,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from opentelemetry.context import Context
 
-# https://develop.sentry.dev/sdk/foundations/trace-propagation/#header-sentry-trace
-_SENTRY_TRACE = re.compile(r"[ \t]*([0-9a-f]{32})-([0-9a-f]{16})(?:-([01]))?[ \t]*")
+__all__ = ["SentryPropagator", "trace_propagation_meta"]
 
-# https://www.w3.org/TR/trace-context/#traceparent-header
-_TRACEPARENT = re.compile(r"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-
-# https://www.w3.org/TR/baggage/#limits
-_MAX_BAGGAGE_BYTES = 8192
-_MAX_BAGGAGE_ENTRIES = 64
+FIELDS = ("traceparent", "tracestate", "sentry-trace", "baggage")
+"""The headers that a trace travels in."""
 
 _SENTRY_PREFIX = "sentry-"
+_EVERYWHERE = [".*"]  # sentry-sdk's default of trace_propagation_targets
 
 
 class SentryPropagator(TextMapPropagator):
@@ -66,13 +82,13 @@ class SentryPropagator(TextMapPropagator):
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        settings = settings or Settings.from_env(os.environ)
-        self._identity = _identity(settings)
+        self._settings = settings or Settings.from_env(os.environ)
+        self._identified: tuple[dict[str, Any], dict[str, str]] | None = None
 
     @property
     def fields(self) -> set[str]:
         """Return the headers that :meth:`inject` sets."""
-        return {"traceparent", "tracestate", "sentry-trace", "baggage"}
+        return set(FIELDS)
 
     def extract(
         self,
@@ -82,7 +98,7 @@ class SentryPropagator(TextMapPropagator):
     ) -> Context:
         """Return ``context`` with the trace and the baggage that ``carrier`` holds."""
         context = get_current() if context is None else context
-        entries = list(_parse_baggage(getter.get(carrier, "baggage") or ()))
+        entries = list(parse_baggage(getter.get(carrier, "baggage") or ()))
         for key, value in entries:
             if not key.startswith(_SENTRY_PREFIX):
                 context = baggage.set_baggage(key, value, context)
@@ -107,37 +123,59 @@ class SentryPropagator(TextMapPropagator):
         setter: Setter[CarrierT] = default_setter,
     ) -> None:
         """Write the current span's trace, and the baggage, into ``carrier``."""
-        span_context = get_current_span(context).get_span_context()
+        span = get_current_span(context)
+        span_context = span.get_span_context()
+        url = _url_towards(span, span_context.trace_state)
+        if url and not self._may_receive(url):
+            return
         entries = [
             (key, str(value))
             for key, value in baggage.get_all(context).items()
             if not key.startswith(_SENTRY_PREFIX)
         ]
         if span_context.is_valid:
-            trace, span = f"{span_context.trace_id:032x}", f"{span_context.span_id:016x}"
+            trace, parent = f"{span_context.trace_id:032x}", f"{span_context.span_id:016x}"
             sampled = sampled_flag(span_context)
             flag = "" if sampled is None else "-1" if sampled else "-0"
-            setter.set(carrier, "sentry-trace", f"{trace}-{span}{flag}")
+            setter.set(carrier, "sentry-trace", f"{trace}-{parent}{flag}")
             if sampled is not None:
                 # W3C has no "undecided": flag 00 would make the receiver drop the trace.
                 # The trace's decision, as above: a span of a kept trace may itself be dropped.
                 flags = span_context.trace_flags & ~TraceFlags.SAMPLED | sampled
-                setter.set(carrier, "traceparent", f"00-{trace}-{span}-{flags:02x}")
+                setter.set(carrier, "traceparent", f"00-{trace}-{parent}-{flags:02x}")
                 if span_context.trace_state:
-                    setter.set(carrier, "tracestate", span_context.trace_state.to_header())
+                    setter.set(carrier, "tracestate", header_of(span_context.trace_state))
             entries += [
                 (_SENTRY_PREFIX + key, value)
                 for key, value in self.dynamic_sampling_context(span_context).items()
             ]
-        header = _format_baggage(entries)
+        header = format_baggage(entries)
         if header:
             setter.set(carrier, "baggage", header)
 
     def _is_foreign(self, remote: SpanContext) -> bool:
         """Return whether the trace comes from another Sentry organisation."""
+        options = client_options()
         context = getattr(remote.trace_state, "dynamic_sampling_context", None) or {}
-        ours, theirs = self._identity.get("org_id"), context.get("org_id")
-        return bool(ours and theirs and ours != theirs)
+        return not may_continue(
+            self._identity(options).get("org_id", ""),
+            context.get("org_id", ""),
+            strict=bool(
+                options.get("strict_trace_continuation") or self._settings.strict_trace_continuation
+            ),
+        )
+
+    def _identity(self, options: dict[str, Any]) -> dict[str, str]:
+        known = self._identified
+        if known is None or known[0] is not options:  # another client
+            self._identified = known = (options, identity(self._settings, options))
+        return known[1]
+
+    def _may_receive(self, url: str) -> bool:
+        targets = self._settings.trace_propagation_targets
+        if targets is None:
+            targets = client_options().get("trace_propagation_targets", _EVERYWHERE)
+        return targets == _EVERYWHERE or may_receive(url, targets or ())
 
     def dynamic_sampling_context(
         self, span_context: SpanContext, transaction: str | None = None
@@ -153,34 +191,70 @@ class SentryPropagator(TextMapPropagator):
         Source: https://develop.sentry.dev/sdk/foundations/trace-propagation/dynamic-sampling-context/
         """
         state = span_context.trace_state
-        if not isinstance(state, SentryTraceState):
-            return {}
-        if state.dynamic_sampling_context is None:
-            context = {"trace_id": f"{span_context.trace_id:032x}", **self._identity}
-            if state.sampled is not None:
-                context["sampled"] = "true" if state.sampled else "false"
-            if state.sample_rate is not None:
-                context["sample_rate"] = f"{round(state.sample_rate, 6):g}"
-            if state.sample_rand is not None:
-                context["sample_rand"] = state.sample_rand
-            if transaction is None and state.name_transaction is not None:
-                transaction = state.name_transaction()
-            if transaction:
-                context["transaction"] = transaction
-            state.dynamic_sampling_context = context
-        return state.dynamic_sampling_context
+        if isinstance(state, SentryTraceState):
+            if state.dynamic_sampling_context is None:
+                if transaction is None and state.name_transaction is not None:
+                    transaction = state.name_transaction()
+                state.dynamic_sampling_context = self._head(span_context, state, transaction)
+            return state.dynamic_sampling_context
+        # Another sampler decided. There is no place to keep a name, so none is sent: what is sent
+        # must stay the same.
+        return {} if span_context.is_remote else self._head(span_context, None, None)
+
+    def _head(
+        self,
+        span_context: SpanContext,
+        state: SentryTraceState | None,
+        transaction: str | None,
+    ) -> dict[str, str]:
+        """Make the context of a trace that has none."""
+        sampled = sampled_flag(span_context)
+        rate = state.sample_rate if state is not None else None
+        sample_rand = state.sample_rand if state is not None else None
+        if rate is None and sampled is not None:
+            rate, sample_rand = probability_of(span_context) or (None, sample_rand)
+        context = {
+            "trace_id": f"{span_context.trace_id:032x}",
+            **self._identity(client_options()),
+        }
+        if sampled is not None:
+            context["sampled"] = "true" if sampled else "false"
+        if rate is not None:
+            context["sample_rate"] = rate_text(rate)
+        if sample_rand is not None:
+            context["sample_rand"] = sample_rand
+        if transaction:
+            context["transaction"] = transaction
+        return context
 
 
-def _identity(settings: Settings) -> dict[str, str]:
-    url = urlsplit(settings.dsn)
-    organisation = re.match(r"o(\d+)\.", url.hostname or "")
-    parts = {
-        "public_key": url.username,
-        "org_id": organisation and organisation[1],
-        "release": settings.release,
-        "environment": settings.environment,
-    }
-    return {key: value for key, value in parts.items() if value}
+def trace_propagation_meta() -> str:
+    """
+    Return HTML meta tags with which Sentry's browser SDK continues the current trace.
+
+    Put it into the ``<head>`` of a page. It says what an outgoing request would, and nothing of
+    the application's own baggage, which is no business of whoever reads the page.
+    """
+    from opentelemetry.propagate import inject
+
+    carrier: dict[str, Any] = {}
+    inject(carrier)
+    sentry = [
+        one for one in carrier.get("baggage", "").split(",") if one.startswith(_SENTRY_PREFIX)
+    ]
+    tags = {**carrier, "baggage": ",".join(sentry)}
+    return "".join(
+        f'<meta name="{name}" content="{escape(str(tags[name]))}">'
+        for name in ("sentry-trace", "baggage", "traceparent")
+        if tags.get(name)
+    )
+
+
+def _url_towards(span: Span, state: TraceState) -> str:
+    """Return where the request goes that ``span`` stands for; empty where it is none."""
+    if getattr(span, "kind", None) is SpanKind.CLIENT:
+        return outgoing_url(getattr(span, "attributes", None) or {})
+    return url_towards(state)
 
 
 def _first(values: list[str] | None) -> str:
@@ -196,8 +270,8 @@ def _remote_span_context(
     With the same trace id in both, the flag of ``sentry-trace`` decides, and an absent flag means
     "decide here": a Sentry client that defers sends ``traceparent ...-00`` beside it.
     """
-    sentry = _parse_sentry_trace(sentry_trace)
-    w3c = _parse_traceparent(traceparent)
+    sentry = parse_sentry_trace(sentry_trace)
+    w3c = parse_traceparent(traceparent)
     sampled: bool | None
     if sentry:
         trace, span, flag = sentry
@@ -214,6 +288,9 @@ def _remote_span_context(
     frozen = sentry_baggage if sentry_baggage.get("trace_id") == trace else None
     if frozen is None and sentry:
         frozen = {}  # the head has no context; the specification says not to make one up
+    if frozen and sampled is not None and not _is_share(frozen.get("sample_rand")):
+        filled = filled_sample_rand(trace, share_of(frozen.get("sample_rate")), sampled=sampled)
+        frozen = {**frozen, "sample_rand": filled} if filled else frozen
     return SpanContext(
         trace_id=int(trace, 16),
         span_id=int(span, 16),
@@ -225,46 +302,6 @@ def _remote_span_context(
     )
 
 
-def _parse_sentry_trace(header: str) -> tuple[str, str, str | None] | None:
-    match = _SENTRY_TRACE.fullmatch(header)
-    if not match or not int(match[1], 16) or not int(match[2], 16):
-        return None
-    return match[1], match[2], match[3]
-
-
-def _parse_traceparent(header: str) -> tuple[str, str, str] | None:
-    match = _TRACEPARENT.fullmatch(header.rstrip(" \t"))
-    if not match:
-        return None
-    version, trace, span, flags, rest = match.groups()
-    if version == "ff" or (version == "00" and rest) or not int(trace, 16) or not int(span, 16):
-        return None
-    return trace, span, flags
-
-
-def _parse_baggage(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """Yield the entries of all ``baggage`` lines, without properties, within W3C's limits."""
-    size = 0
-    members = (member for line in lines for member in line.split(","))
-    for member in islice(members, _MAX_BAGGAGE_ENTRIES):
-        size += len(member) + 1
-        if size > _MAX_BAGGAGE_BYTES + 1:
-            return
-        key, found, value = member.partition(";")[0].partition("=")
-        key = key.strip()
-        if found and key:
-            yield unquote(key), unquote(value.strip())
-
-
-def _format_baggage(entries: Iterable[tuple[str, str]]) -> str:
-    """Write one ``baggage`` header; entries that W3C's limits leave no room for are left out."""
-    members: list[str] = []
-    left = _MAX_BAGGAGE_BYTES + 1  # the last entry needs no comma
-    for key, value in entries:
-        # "replace": a lone surrogate, which no header can hold, must not stop a request.
-        name, text = quote(key, safe="", errors="replace"), quote(value, safe="", errors="replace")
-        member = f"{name}={text}"
-        if len(member) < left and len(members) < _MAX_BAGGAGE_ENTRIES:
-            left -= len(member) + 1
-            members.append(member)
-    return ",".join(members)
+def _is_share(sample_rand: str | None) -> bool:
+    share = share_of(sample_rand)
+    return share is not None and share < 1.0

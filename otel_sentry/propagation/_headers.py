@@ -1,0 +1,68 @@
+"""Read and write ``sentry-trace``, ``traceparent`` and ``baggage``: pure functions."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# https://develop.sentry.dev/sdk/foundations/trace-propagation/#header-sentry-trace
+_SENTRY_TRACE = re.compile(r"[ \t]*([0-9a-f]{32})-([0-9a-f]{16})(?:-([01]))?[ \t]*")
+
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT = re.compile(r"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+
+# https://www.w3.org/TR/baggage/#limits
+_MAX_BAGGAGE_BYTES = 8192
+_MAX_BAGGAGE_ENTRIES = 64
+
+
+def parse_sentry_trace(header: str) -> tuple[str, str, str | None] | None:
+    """Return trace, span and flag (``None``: left open); ``None`` where it is malformed."""
+    match = _SENTRY_TRACE.fullmatch(header)
+    if not match or not int(match[1], 16) or not int(match[2], 16):
+        return None
+    return match[1], match[2], match[3]
+
+
+def parse_traceparent(header: str) -> tuple[str, str, str] | None:
+    """Return trace, span and flags; ``None`` where it is malformed."""
+    match = _TRACEPARENT.fullmatch(header.rstrip(" \t"))
+    if not match:
+        return None
+    version, trace, span, flags, rest = match.groups()
+    if version == "ff" or (version == "00" and rest) or not int(trace, 16) or not int(span, 16):
+        return None
+    return trace, span, flags
+
+
+def parse_baggage(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Yield the entries of all ``baggage`` lines, without properties, within W3C's limits."""
+    size = 0
+    members = (member for line in lines for member in line.split(","))
+    for member in islice(members, _MAX_BAGGAGE_ENTRIES):
+        size += len(member) + 1
+        if size > _MAX_BAGGAGE_BYTES + 1:
+            return
+        key, found, value = member.partition(";")[0].partition("=")
+        key = key.strip()
+        if found and key:
+            yield unquote(key), unquote(value.strip())
+
+
+def format_baggage(entries: Iterable[tuple[str, str]]) -> str:
+    """Write one ``baggage`` header; entries that W3C's limits leave no room for are left out."""
+    members: list[str] = []
+    left = _MAX_BAGGAGE_BYTES + 1  # the last entry needs no comma
+    for key, value in entries:
+        # "replace": a lone surrogate, which no header can hold, must not stop a request.
+        name, text = quote(key, safe="", errors="replace"), quote(value, safe="", errors="replace")
+        member = f"{name}={text}"
+        if len(member) < left and len(members) < _MAX_BAGGAGE_ENTRIES:
+            left -= len(member) + 1
+            members.append(member)
+    return ",".join(members)

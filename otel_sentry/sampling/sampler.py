@@ -1,0 +1,257 @@
+"""The sampler: one decision for OpenTelemetry and Sentry."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import SpanKind, TraceState, get_current_span
+
+from otel_sentry._logging import logger, report
+from otel_sentry.options import Options
+from otel_sentry.sampling.callback import ask, sampling_context
+from otel_sentry.sampling.unsampled import Unsampled
+from otel_sentry.semantics import Meaning, infer
+from otel_sentry.trace_state import (
+    SentryTraceState,
+    explicit_randomness,
+    format_ot,
+    implicit_randomness,
+    parse_ot,
+    randomness_of,
+    rate_text,
+    sample_rand_of,
+    threshold,
+    threshold_text,
+    towards,
+    with_ot,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link, Span, SpanContext
+    from opentelemetry.util.types import Attributes
+
+    from otel_sentry.sampling.rules import Rule
+
+
+_CELERY = "opentelemetry.instrumentation.celery"
+
+_OWN_SEGMENT = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
+"""Kinds of spans that are a transaction of their own wherever their parent lives."""
+
+_DROPPED_METHODS = ("HEAD", "OPTIONS")  # no set: an attribute may be a list
+"""Probes and CORS preflights: dropped unless a rule or the callback names a rate."""
+
+_DEFAULT_RATE = 0.1
+
+
+class SentrySampler(Sampler):
+    """
+    Keep a trace or not; every span of it, here and in other services, follows.
+
+    * A local parent decides for its children.
+    * A remote parent decides, unless it left the decision open (Sentry's browser SDK may).
+    * A CLIENT span without a parent starts no trace: broker polling, heartbeats, pool set-up.
+      Neither does what Celery says to its broker while it publishes a message.
+    * Else the callback, else the first rule that matches, else nothing where a request's method is
+      HEAD or OPTIONS, else the rate. The trace's own randomness is compared with it as
+      OpenTelemetry's consistent probability sampling specifies, and ``sample_rand`` is derived
+      from the same number, so that Sentry decides the same.
+
+    Args:
+        rate: The base rate; one that is not between 0 and 1 warns, and 0.1 applies.
+        rules: See :func:`otel_sentry.sampling.parse_rules`.
+        infrastructure_spans: Whether plumbing is recorded, too.
+        record_unsampled: Record what is not sampled, for a span processor that looks at the
+            outcome; not where a rule or the callback says 0.
+        options: Where the callback stands.
+        unsampled: Counts the transactions that are left out.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        rules: Iterable[Rule] = (),
+        *,
+        infrastructure_spans: bool = False,
+        record_unsampled: bool = False,
+        options: Options | None = None,
+        unsampled: Unsampled | None = None,
+    ) -> None:
+        if not 0.0 <= rate <= 1.0:  # NaN is not either
+            logger.warning(
+                "SentrySampler: the rate %s is ignored, using %s instead. Give it a number between"
+                " 0 and 1.",
+                rate,
+                _DEFAULT_RATE,
+            )
+            rate = _DEFAULT_RATE
+        self._rate = rate
+        self._rules = tuple(rules)
+        self._keep_plumbing = infrastructure_spans
+        self._record_unsampled = record_unsampled
+        self._options = options or Options()
+        self._unsampled = unsampled or Unsampled()
+        self._description = f"SentrySampler{{rate={rate},rules={len(self._rules)}}}"
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,  # noqa: ARG002
+        trace_state: TraceState | None = None,  # noqa: ARG002
+    ) -> SamplingResult:
+        """Decide about one span; see the class."""
+        parent_span = get_current_span(parent_context)
+        parent = parent_span.get_span_context()
+        if parent.is_valid:
+            state = parent.trace_state
+            if parent.is_remote and isinstance(state, SentryTraceState) and state.sampled is None:
+                return self._decide(trace_id, name, kind, attributes, state)
+            if parent.trace_flags.sampled:
+                if kind is SpanKind.CLIENT and self._talks_to_broker(parent_span):
+                    return SamplingResult(Decision.DROP, None, state)
+                return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
+            return self._leave_out(parent_span, parent, kind, attributes)
+        if kind is SpanKind.CLIENT and not self._keep_plumbing:
+            return SamplingResult(Decision.DROP, None, SentryTraceState(sampled=None))
+        return self._decide(trace_id, name, kind, attributes, _NO_STATE)
+
+    def _leave_out(
+        self, parent_span: Span, parent: SpanContext, kind: SpanKind | None, attributes: Attributes
+    ) -> SamplingResult:
+        """Follow a parent that is not sampled."""
+        state = parent.trace_state
+        is_root = parent.is_remote or kind in _OWN_SEGMENT
+        if (
+            self._record_unsampled
+            and (parent.is_remote or parent_span.is_recording())
+            and not (kind is SpanKind.CLIENT and self._talks_to_broker(parent_span))
+        ):
+            return SamplingResult(Decision.RECORD_ONLY, attributes, state)
+        if is_root:
+            self._unsampled.add()
+        if kind is SpanKind.CLIENT and attributes:
+            state = towards(state, attributes)
+        return SamplingResult(Decision.DROP, None, state)
+
+    def _talks_to_broker(self, parent: Any) -> bool:
+        if self._keep_plumbing or getattr(parent, "kind", None) is not SpanKind.PRODUCER:
+            return False
+        scope = getattr(parent, "instrumentation_scope", None)
+        return scope is not None and scope.name == _CELERY
+
+    def _decide(
+        self,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None,
+        attributes: Attributes,
+        incoming: TraceState,
+    ) -> SamplingResult:
+        kind = kind or SpanKind.INTERNAL
+        context = getattr(incoming, "dynamic_sampling_context", None)
+        chosen = self._chosen_rate(name, kind, attributes, context)
+        rate = self._rate if chosen is None else chosen
+        ot = parse_ot(incoming.get("ot", ""))
+        explicit = explicit_randomness(ot)
+        if explicit is None and context:
+            explicit = randomness_of(context.get("sample_rand", ""))
+        random_bits = implicit_randomness(trace_id) if explicit is None else explicit
+        rejection = threshold(rate)
+        sampled = random_bits >= rejection
+        sample_rand = sample_rand_of(random_bits)
+        if context:
+            # Sentry's own SDKs, too, write their rate into the context of a client that defers.
+            context = {
+                **context,
+                "sampled": "true" if sampled else "false",
+                "sample_rate": rate_text(rate),
+                "sample_rand": sample_rand,
+            }
+        state = SentryTraceState(
+            with_ot(
+                list(incoming.items()),
+                format_ot(ot, threshold_text(rejection) if sampled else None, explicit),
+            ),
+            sampled=sampled,
+            sample_rate=rate,
+            sample_rand=sample_rand,
+            name_transaction=partial(_transaction_name, name, kind, attributes),
+            dynamic_sampling_context=context,
+        )
+        if sampled:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
+        if self._record_unsampled and chosen != 0:
+            return SamplingResult(Decision.RECORD_ONLY, attributes, state)
+        self._unsampled.add()
+        return SamplingResult(Decision.DROP, None, state)
+
+    def _chosen_rate(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        context: dict[str, str] | None,
+    ) -> float | None:
+        """Return the rate that someone chose for this very trace; ``None``: the base rate's."""
+        try:
+            if self._options.traces_sampler is not None or self._rules:
+                meaning = _meaning(name, kind, attributes)
+                rate = self._asked_rate(meaning, kind, attributes, context)
+                if rate is None:
+                    rate = self._ruled_rate(meaning.candidates)
+                if rate is not None:
+                    return rate
+            if kind is SpanKind.SERVER and attributes:
+                method = attributes.get("http.request.method") or attributes.get("http.method")
+                return 0.0 if method in _DROPPED_METHODS else None
+        except Exception as error:  # noqa: BLE001 - raised here, it would end the request
+            report("choosing a trace's rate", error)
+        return None
+
+    def _asked_rate(
+        self,
+        meaning: Meaning,
+        kind: SpanKind,
+        attributes: Attributes,
+        context: dict[str, str] | None,
+    ) -> float | None:
+        callback = self._options.traces_sampler
+        if callback is None:
+            return None
+        return ask(callback, sampling_context(meaning, kind, attributes, context))
+
+    def _ruled_rate(self, candidates: Sequence[str]) -> float | None:
+        for rule in self._rules:
+            if any(rule.pattern.match(candidate) for candidate in candidates):
+                return rule.rate
+        return None
+
+    def get_description(self) -> str:
+        """Return ``SentrySampler{rate=0.1,rules=0}``."""
+        return self._description
+
+
+_NO_STATE = TraceState()
+
+
+def _transaction_name(name: str, kind: SpanKind, attributes: Attributes) -> str | None:
+    meaning = _meaning(name, kind, attributes)
+    return None if meaning.source == "url" else meaning.name
+
+
+def _meaning(name: str, kind: SpanKind, attributes: Attributes) -> Meaning:
+    """Infer what the span is; what an application wrote into attributes must not stop it."""
+    try:
+        return infer(name, kind, attributes or {})
+    except Exception as error:  # noqa: BLE001 - raised here, it would end the request
+        report("reading a span's attributes", error)
+        return Meaning(op="", description=name, name=name, source="url")
