@@ -12,6 +12,7 @@ from contextvars import copy_context
 
 import pytest
 from opentelemetry import context as otel_context
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context, use_span
 
 from otel_sentry.transactions.segment import segment_of
@@ -365,3 +366,24 @@ def test_fork_with_an_open_request(tracing):
     assert [event["transaction"] for event in tracing.flush()] == ["before", "parent's"]
     os.close(read)
     os.close(write)
+
+
+def test_raw_threads_with_the_threading_instrumentation(tracing):
+    """With `otel-sentry[threading]` what a raw thread does is part of the request's transaction."""
+    instrumentor = ThreadingInstrumentor()
+
+    def work():
+        with tracing.tracer.start_as_current_span("in a thread", kind=SpanKind.CLIENT):
+            pass
+
+    instrumentor.instrument()
+    try:
+        with tracing.tracer.start_as_current_span("root"):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+    finally:
+        instrumentor.uninstrument()
+
+    (event,) = tracing.flush()
+    assert names(event) == ["in a thread"]
