@@ -35,3 +35,19 @@ def check_dsn(text: str) -> str:
         msg = "its port is 0"
         raise ValueError(msg)
     return text
+
+
+def otlp_endpoint(dsn: str) -> tuple[str, str]:
+    """
+    Return where Sentry takes OTLP traces, and the value of the header ``x-sentry-auth``.
+
+    Args:
+        dsn: A DSN that :func:`check_dsn` took.
+
+    Source: https://docs.sentry.io/concepts/otlp/direct/traces/
+    """
+    url = urlsplit(dsn)
+    path, _, project = url.path.rpartition("/")
+    host = url.netloc.rpartition("@")[2]
+    endpoint = f"{url.scheme}://{host}{path}/api/{project}/integration/otlp/v1/traces/"
+    return endpoint, f"sentry sentry_key={url.username}"

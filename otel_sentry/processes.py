@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any
 
+from otel_sentry._background import start_thread
 from otel_sentry._logging import never_raise
 
 EXIT_SECONDS = 2.0
@@ -15,13 +17,30 @@ EXIT_SECONDS = 2.0
 def flush() -> None:
     """Send what is queued, within :data:`EXIT_SECONDS`."""
     import sentry_sdk
+    from opentelemetry._logs import get_logger_provider
+    from opentelemetry.metrics import get_meter_provider
     from opentelemetry.trace import get_tracer_provider
 
+    deadline = time.monotonic() + EXIT_SECONDS
     with never_raise("flushing"):
+        # All at once: one that hangs takes no time from the others.
+        threads = [
+            _flushing(provider) for provider in (get_logger_provider(), get_meter_provider())
+        ]
         flush_traces = getattr(get_tracer_provider(), "force_flush", None)
         if flush_traces is not None:
             flush_traces(int(EXIT_SECONDS * 1000))
         sentry_sdk.flush(EXIT_SECONDS)
+        for thread in filter(None, threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _flushing(provider: Any) -> threading.Thread | None:
+    """Let a provider of logs or metrics flush in a thread: what it waits for has no limit."""
+    force_flush = getattr(provider, "force_flush", None)
+    if force_flush is None:
+        return None
+    return start_thread(lambda: force_flush(int(EXIT_SECONDS * 1000)), "otel-sentry.flush")
 
 
 def flush_on_sigterm() -> None:

@@ -94,7 +94,7 @@ class Settings:
         return shown
 
 
-NEED_DSN = frozenset({"sentry"})
+NEED_DSN = frozenset({"sentry", "sentry_otlp", "sentry_sdk"})
 """Backends that do nothing without a DSN."""
 
 

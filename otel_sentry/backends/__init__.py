@@ -16,6 +16,8 @@ from otel_sentry.options import Options
 from otel_sentry.sampling.unsampled import Unsampled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
     from sentry_sdk.client import BaseClient
@@ -24,8 +26,16 @@ if TYPE_CHECKING:
     from otel_sentry.scrubbing import Scrubber
     from otel_sentry.settings import Settings
 
-BACKENDS = ("sentry", "otlp", "console")
+BACKENDS = ("sentry", "otlp", "sentry_otlp", "sentry_sdk", "console")
 """The backends that this package brings; each is a module of this one."""
+
+# OpenTelemetry's names of the same thing with the protocol fixed.
+_OTLP = {"otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}
+
+_ALREADY_THERE = {
+    "sentry_sdk": "it is ignored: two things cannot make transactions of the same spans",
+    "sentry_otlp": "it is ignored: Sentry would have each span twice",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,27 @@ class Bridge:
     unsampled: Unsampled = field(default_factory=Unsampled)
 
 
+def build_all(bridge: Bridge) -> list[SpanProcessor]:
+    """Return the span processor, if any, that feeds all backends of the settings."""
+    names = bridge.settings.backends
+    built: list[SpanProcessor] = []
+    for name in names:
+        if "sentry" in names and name in _ALREADY_THERE:
+            logger.warning(
+                "OTEL_TRACES_EXPORTER=%s: %s beside sentry; %s. Choose one of the two.",
+                ",".join(names),
+                name,
+                _ALREADY_THERE[name],
+            )
+        elif processor := build(name, bridge):
+            built.append(processor)
+    if len(built) <= 1:
+        return built
+    from otel_sentry.backends._fan_out import FanOut
+
+    return [FanOut(built)]
+
+
 def build(name: str, bridge: Bridge) -> SpanProcessor | None:
     """
     Return the span processor of a backend, or of an exporter that another package registers.
@@ -49,14 +80,18 @@ def build(name: str, bridge: Bridge) -> SpanProcessor | None:
     ``None``, and one warning, where there is none of that name or it cannot be built.
     """
     try:
+        processor: SpanProcessor | None
         if name in BACKENDS:
-            processor: SpanProcessor = import_module(f"otel_sentry.backends.{name}").build(bridge)
+            processor = import_module(f"otel_sentry.backends.{name}").build(bridge)
             return processor
-        exporter = _registered_exporter(name)
-        if exporter is not None:
-            from otel_sentry.backends._scrubbed import scrubbed_batches
+        if name in _OTLP:
+            processor = import_module("otel_sentry.backends.otlp").build(bridge, _OTLP[name])
+            return processor
+        make_exporter = _registered_exporter(name)
+        if make_exporter is not None:
+            from otel_sentry.backends._batches import scrubbed_batches
 
-            return scrubbed_batches(exporter, bridge)
+            return scrubbed_batches(make_exporter, bridge, f"the exporter {name!r}")
     except Exception as error:  # noqa: BLE001 - one backend less must not stop the others
         report(f"setting up the backend {name!r}", error)
         return None
@@ -71,10 +106,10 @@ def build(name: str, bridge: Bridge) -> SpanProcessor | None:
     return None
 
 
-def _registered_exporter(name: str) -> SpanExporter | None:
+def _registered_exporter(name: str) -> Callable[[], SpanExporter] | None:
     from importlib.metadata import entry_points
 
     for entry_point in entry_points(group="opentelemetry_traces_exporter", name=name):
-        exporter: SpanExporter = entry_point.load()()
+        exporter: Callable[[], SpanExporter] = entry_point.load()
         return exporter
     return None

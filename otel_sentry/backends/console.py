@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
-from otel_sentry.backends._scrubbed import scrubbed_batches
+from otel_sentry.backends._batches import scrubbed_batches
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -17,4 +17,4 @@ if TYPE_CHECKING:
 
 def build(bridge: Bridge) -> SpanProcessor:
     """Return the span processor."""
-    return scrubbed_batches(ConsoleSpanExporter(out=sys.stderr), bridge)
+    return scrubbed_batches(lambda: ConsoleSpanExporter(out=sys.stderr), bridge, "standard error")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from otel_sentry._logging import logger
-from otel_sentry.backends._scrubbed import scrubbed_batches
+from otel_sentry.backends._annotate import Annotator
+from otel_sentry.backends._batches import Batches
+from otel_sentry.backends._queue import BatchQueue, Limits
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -14,37 +17,86 @@ if TYPE_CHECKING:
 
     from otel_sentry.backends import Bridge
 
+_HTTP, _GRPC = "http/protobuf", "grpc"
+_GRPC_PACKAGE = "opentelemetry.exporter.otlp.proto.grpc"
 
-def build(bridge: Bridge) -> SpanProcessor:
-    """Return the span processor."""
-    return scrubbed_batches(_exporter(), bridge)
+# A `requests.Session` that another package registers has its own say about requests.
+_CREDENTIALS = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
+)
 
 
-def _exporter() -> SpanExporter:
-    protocol = (
-        os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+def build(bridge: Bridge, protocol: str | None = None) -> SpanProcessor:
+    """
+    Return the span processor.
+
+    Args:
+        bridge: What the backends share.
+        protocol: ``http/protobuf`` or ``grpc``; without it the environment says.
+    """
+    protocol = _checked(
+        protocol
+        or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
         or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-        or "http/protobuf"
-    ).strip()
-    if protocol == "grpc":
+        or _HTTP
+    )
+    is_grpc = protocol == _GRPC
+    return Batches(
+        BatchQueue(
+            lambda: _grpc(bridge) if is_grpc else _http(bridge),
+            bridge.scrubber.text(_destination(is_grpc=is_grpc)),
+            Limits.from_env(os.environ),
+            # gRPC's threads do not survive a fork: none may start in a server's main process.
+            lazily=is_grpc,
+        )
+    )
+
+
+def _checked(protocol: str) -> str:
+    """Return a protocol that is there; anything else is one warning."""
+    protocol = protocol.strip()
+    if protocol == _GRPC:
         try:
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
-                OTLPSpanExporter as GrpcExporter,
-            )
-        except ImportError:
-            logger.warning(
-                "OTEL_EXPORTER_OTLP_PROTOCOL=grpc needs a package that is not installed; using"
-                " http/protobuf instead. Install it: pip install 'otel-sentry[grpc]'"
-            )
-        else:
-            exporter: SpanExporter = GrpcExporter()
-            return exporter
-    elif protocol != "http/protobuf":
+            if find_spec(_GRPC_PACKAGE) is not None:
+                return protocol
+        except ImportError:  # a part of its path is missing
+            pass
+        logger.warning(
+            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc needs a package that is not installed; using"
+            " http/protobuf instead. Install it: pip install 'otel-sentry[grpc]'"
+        )
+    elif protocol != _HTTP:
         logger.warning(
             "OTEL_EXPORTER_OTLP_PROTOCOL=%s is ignored; using http/protobuf. Set it to"
             " http/protobuf or grpc.",
             protocol,
         )
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    return _HTTP
 
-    return OTLPSpanExporter()
+
+def _destination(*, is_grpc: bool) -> str:
+    return (
+        os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or f"http://localhost:{4317 if is_grpc else 4318}"
+    )
+
+
+def _http(bridge: Bridge) -> SpanExporter:
+    from otel_sentry.backends._otlp_http import EncodingExporter, HttpExporter, Session, say_less
+
+    say_less("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    session = None if any(map(os.environ.get, _CREDENTIALS)) else Session()
+    return EncodingExporter(HttpExporter(session=session), Annotator(bridge), session=session)
+
+
+def _grpc(bridge: Bridge) -> SpanExporter:
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    from otel_sentry.backends._encode import taking_encoded
+    from otel_sentry.backends._otlp_http import EncodingExporter, say_less
+
+    say_less(f"{_GRPC_PACKAGE}.exporter")
+    exporter = taking_encoded(OTLPSpanExporter, "_translate_data")
+    return EncodingExporter(exporter(), Annotator(bridge))

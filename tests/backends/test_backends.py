@@ -106,7 +106,7 @@ def test_console_is_scrubbed(capfd):
 def test_a_registered_exporter_is_scrubbed_too(monkeypatch):
     """An exporter that another package registers sees scrubbed spans only."""
     exporter = InMemorySpanExporter()
-    monkeypatch.setattr(backends, "_registered_exporter", lambda _: exporter)
+    monkeypatch.setattr(backends, "_registered_exporter", lambda _: lambda: exporter)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(backends.build("theirs", make_bridge()))
     leaky_span(provider)
@@ -131,6 +131,7 @@ def test_a_span_that_cannot_be_scrubbed_does_not_leave(monkeypatch, caplog):
 def test_a_protocol_that_is_not_there(monkeypatch, caplog, protocol):
     """Another OTLP protocol than those installed warns with the fix, and HTTP is used."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setattr("otel_sentry.backends.otlp.find_spec", lambda _: None)
 
     processor = backends.build("otlp", make_bridge())
 

@@ -1,0 +1,134 @@
+"""
+Say on OpenTelemetry's own spans what the backend ``sentry`` says in transactions.
+
+Both take it from the same translation, scrubbed: Sentry shows the same whichever way a span came.
+Names: https://getsentry.github.io/sentry-conventions/.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Link, SpanKind, Status
+
+from otel_sentry.backends._noise import NoiseFilter
+from otel_sentry.trace_state import RANDOM_BITS, SentryTraceState, parse_ot
+from otel_sentry.transactions.translate import Translator
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from otel_sentry.backends import Bridge
+    from otel_sentry.transactions.translate import Words
+
+_UNITS_OF_WORK = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
+
+# OTLP has fields of its own for these.
+_SAID_BY_OTLP = ("otel.scope.name", "otel.scope.version", "sentry.kind", "sentry.status.message")
+
+
+class Annotator:
+    """Annotate and scrub finished spans; safe for one thread."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self.words = Translator(bridge.scrubber, NoiseFilter(bridge))
+        release = bridge.settings.release
+        if not release and bridge.client is not None:
+            release = bridge.client.options.get("release")
+        self._everywhere = {"sentry.environment": bridge.settings.environment}
+        if release:
+            self._everywhere["sentry.release"] = release
+        self._resource: tuple[Resource | None, Resource | None] = (None, None)
+
+    def __call__(self, span: ReadableSpan) -> ReadableSpan | None:
+        """Return an annotated copy without secrets; ``None``: the span is noise."""
+        words = self.words(span)
+        return None if words.is_noise else self.copy(span, words)
+
+    def copy(self, span: ReadableSpan, words: Words) -> ReadableSpan:
+        """Return a copy of ``span`` that says what ``words`` say."""
+        message = words.fields["data"].get("sentry.status.message")
+        return ReadableSpan(
+            name=self.words.text(span.name),
+            context=span.context,
+            parent=span.parent,
+            resource=self.resource(span.resource),
+            attributes=self._attributes(span, words),
+            events=[
+                Event(
+                    self.words.text(event.name),
+                    self.words.attributes(event.attributes or {}),
+                    event.timestamp,
+                )
+                for event in span.events
+            ],
+            links=[
+                Link(link.context, self.words.attributes(link.attributes or {}))
+                for link in span.links
+            ],
+            kind=span.kind,
+            status=Status(span.status.status_code, message),
+            start_time=span.start_time,
+            end_time=span.end_time,
+            instrumentation_scope=span.instrumentation_scope,
+        )
+
+    def resource(self, resource: Resource) -> Resource:
+        """Return the resource without secrets; nearly always that of the last call."""
+        known, scrubbed = self._resource
+        if known is not resource or scrubbed is None:
+            scrubbed = Resource(self.words.attributes(resource.attributes), resource.schema_url)
+            self._resource = (resource, scrubbed)
+        return scrubbed
+
+    def _attributes(self, span: ReadableSpan, words: Words) -> dict[str, Any]:
+        fields = words.fields
+        attributes = {**fields["data"], **self._everywhere}
+        for key in _SAID_BY_OTLP:
+            attributes.pop(key, None)
+        attributes["sentry.op"] = fields["op"]
+        attributes["sentry.origin"] = fields["origin"]
+        attributes["sentry.status"] = fields["status"]
+        if is_segment(span):
+            attributes["sentry.segment.name"] = words.name
+            attributes["sentry.segment.name.source"] = words.source
+        else:
+            attributes["sentry.description"] = fields["description"]
+        rate = sample_rate(span.context)
+        if rate is not None:
+            # Sentry extrapolates by it, and reads no tracestate.
+            attributes["sentry.client_sample_rate"] = rate
+        return attributes
+
+
+def is_segment(span: ReadableSpan) -> bool:
+    """Return whether the span is what the backend ``sentry`` makes a transaction of."""
+    parent = span.parent
+    return parent is None or parent.is_remote or span.kind in _UNITS_OF_WORK
+
+
+def sample_rate(span_context: SpanContext) -> float | None:
+    """Return the rate that the span's trace was kept at; ``None``: it is not known."""
+    state = span_context.trace_state
+    if isinstance(state, SentryTraceState):
+        if state.sample_rate is not None:
+            return state.sample_rate
+        frozen = state.dynamic_sampling_context
+        if frozen and "sample_rate" in frozen:
+            return _share(frozen["sample_rate"])
+    ot = state.get("ot") if state else None
+    th = parse_ot(ot).get("th", "") if ot else ""
+    try:
+        return 1 - int(th.ljust(RANDOM_BITS // 4, "0"), 16) / 2**RANDOM_BITS if th else None
+    except ValueError:
+        return None
+
+
+def _share(text: str) -> float | None:
+    try:
+        share = float(text)
+    except ValueError:
+        return None
+    return share if 0.0 <= share <= 1.0 else None
