@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -387,3 +388,31 @@ def test_raw_threads_with_the_threading_instrumentation(tracing):
 
     (event,) = tracing.flush()
     assert names(event) == ["in a thread"]
+
+
+def test_a_root_that_was_open_for_hours(tracing):
+    """A job that ran for half a day is sent whole, when it ends."""
+    began = time.time_ns() - 12 * 3600 * 10**9
+    root = tracing.tracer.start_span("job", start_time=began)
+    tracing.tracer.start_span("first step", set_span_in_context(root), start_time=began).end(
+        end_time=began + 10**9
+    )
+    root.end()
+
+    (event,) = tracing.flush()
+    assert event["timestamp"] - event["start_timestamp"] >= 12 * 3600
+    assert names(event) == ["first step"]
+
+
+def test_a_root_that_ends_inside_another_trace(tracing):
+    """A transaction keeps its own ids and op, whatever span is current when its root ends."""
+    root = tracing.tracer.start_span("root", attributes={"sentry.op": "mine"})
+    with tracing.tracer.start_as_current_span("other trace"):
+        root.end()
+
+    event = next(event for event in tracing.flush() if event["transaction"] == "root")
+    trace = event["contexts"]["trace"]
+    assert trace["span_id"] == span_id(root)
+    assert trace["trace_id"] == f"{root.get_span_context().trace_id:032x}"
+    assert "parent_span_id" not in trace
+    assert trace["op"] == "mine"
