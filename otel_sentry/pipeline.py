@@ -15,6 +15,7 @@ from otel_sentry import backends, processes
 from otel_sentry._logging import logger
 from otel_sentry.backends import Bridge
 from otel_sentry.dsn import mask_dsn
+from otel_sentry.errors.adoption import Adopter
 from otel_sentry.errors.client import set_up_client
 from otel_sentry.errors.hooks import Hooks
 from otel_sentry.errors.linking import start_linking
@@ -95,10 +96,13 @@ def build_bridge(settings: Settings, options: Options | None = None) -> Bridge:
         send_default_pii=settings.send_default_pii,
     )
     propagator = SentryPropagator(settings)
+    options = options or Options()
     client = None
     if settings.dsn:
-        client = set_up_client(settings, Hooks(scrubber, propagator.dynamic_sampling_context))
-    return Bridge(settings, scrubber, propagator, client, options or Options())
+        hooks = Hooks(scrubber, propagator.dynamic_sampling_context, options)
+        Adopter(hooks, options, settings.connections).start()
+        client = set_up_client(settings, options.sentry)
+    return Bridge(settings, scrubber, propagator, client, options)
 
 
 def _set_up_traces(

@@ -2,41 +2,83 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 
-from otel_sentry.transport import transport_class
+from otel_sentry._logging import logger
+from otel_sentry.transport import SentryTransport, transport_class
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sentry_sdk.client import BaseClient
 
-    from otel_sentry.errors.hooks import Hooks
     from otel_sentry.settings import Settings
 
 
 # sentry-sdk's default costs two to three times the time for a tenth less bytes.
 _COMPRESSION_LEVEL = 3
 
+_PATIENCE_SECONDS = 2.0
 
-def set_up_client(settings: Settings, hooks: Hooks) -> BaseClient:
-    """Initialise sentry-sdk with the settings and return its client."""
+
+def application_client() -> BaseClient | None:
+    """Return the client that the application made itself; ``None``: it made none that sends."""
+    client: BaseClient = sentry_sdk.get_client()
+    return client if client.dsn and not _is_ours(client) else None
+
+
+def set_up_client(settings: Settings, options: Mapping[str, Any] | None = None) -> BaseClient:
+    """
+    Return the application's own client, else initialise sentry-sdk with the settings.
+
+    Args:
+        settings: What is known of the client.
+        options: More options of ``sentry_sdk.init()``; those it refuses are left out, and warned
+            of.
+    """
+    own = application_client()
+    if own is not None:
+        return own
     ignore_logger("otel_sentry")
-    sentry_sdk.init(
-        dsn=settings.dsn,
-        environment=settings.environment,
-        release=settings.release,
-        sample_rate=settings.sample_rate,
-        # None, not 0: with None sentry-sdk's integrations create no spans at all.
-        traces_sample_rate=None,
+    before = sentry_sdk.get_client()
+    try:
+        sentry_sdk.init(**_options(settings, options or {}))
+    except Exception as error:
+        if not options:
+            raise
+        logger.warning(
+            "sentry_sdk.init() refuses the options %s (%s). They are ignored; correct them in"
+            " otel_sentry.init().",
+            ", ".join(sorted(options)),
+            error,
+        )
+        sentry_sdk.init(**_options(settings, {}))
+    if _is_ours(before):
+        before.close(timeout=_PATIENCE_SECONDS)
+    return sentry_sdk.get_client()
+
+
+def _options(settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:
+    experiments = {"transport_compression_level": _COMPRESSION_LEVEL}
+    return {
+        "dsn": settings.dsn,
+        "environment": settings.environment,
+        "release": settings.release,
+        "sample_rate": settings.sample_rate,
         # None: `false` is what it is anyway, and naming it is deprecated.
-        send_default_pii=settings.send_default_pii or None,
-        debug=settings.debug,
-        transport=transport_class(settings.connections),
-        _experiments={"transport_compression_level": _COMPRESSION_LEVEL},
-    )
-    client = sentry_sdk.get_client()
-    hooks.install(client)
-    hooks.adopt()
-    return client
+        "send_default_pii": settings.send_default_pii or None,
+        "debug": settings.debug,
+        "transport": transport_class(settings.connections),
+        **options,
+        # None, not 0: with None sentry-sdk's integrations create no spans at all.
+        "traces_sample_rate": None,
+        "_experiments": {**experiments, **options.get("_experiments", {})},
+    }
+
+
+def _is_ours(client: BaseClient) -> bool:
+    transport = client.options.get("transport")
+    return isinstance(transport, type) and issubclass(transport, SentryTransport)

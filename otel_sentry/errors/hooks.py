@@ -16,7 +16,7 @@ from sentry_sdk.utils import get_before_send_log, get_before_send_metric
 from otel_sentry._logging import logger
 from otel_sentry.capture import OURS
 from otel_sentry.errors.filters import is_expected, is_logger
-from otel_sentry.errors.linking import link
+from otel_sentry.errors.linking import link, unit_of_work
 from otel_sentry.errors.once import mark_sent, was_sent
 from otel_sentry.options import Options
 
@@ -57,10 +57,10 @@ class Hooks:
         self._dynamic_sampling_context = dynamic_sampling_context
         self._clients: weakref.WeakSet[BaseClient] = weakref.WeakSet()
 
-    def install(self, client: BaseClient) -> None:
-        """Chain our hooks before and behind those that the client's options name; once."""
+    def install(self, client: BaseClient) -> bool:
+        """Chain our hooks around those that the client's options name; ``False``: they are."""
         if client in self._clients:
-            return
+            return False
         self._clients.add(client)
         options = client.options
         options["before_send"] = partial(self._error, options.get("before_send"))
@@ -78,20 +78,21 @@ class Hooks:
                 " SENTRY_TRACES_SAMPLE_RATE.",
                 " and ".join(_TRACING_OPTIONS),
             )
+        return True
 
     def _error(self, users: Hook | None, event: Any, hint: Any) -> Any:
         if is_logger(event.get("logger"), (*_OWN_LOGGERS, *self._options.ignore_loggers)):
             return None
         link(event, self._dynamic_sampling_context)
-        error = (hint.get("exc_info") or (None, None))[1]
-        if error is not None and (is_expected(error, self._options) or was_sent(error, event)):
+        error, unit = (hint.get("exc_info") or (None, None))[1], unit_of_work(event)
+        if error is not None and (is_expected(error, self._options) or was_sent(error, unit)):
             return None
         if users is not None:
             event = users(event, hint)
         if event is None:
             return None
         if error is not None:
-            mark_sent(error, event)
+            mark_sent(error, unit)
         return self._scrubber.event(event)
 
     def _breadcrumb(self, users: Hook | None, crumb: Any, hint: Any) -> Any:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
 from sentry_sdk import Scope, get_isolation_scope
-from sentry_sdk.scope import register_external_propagation_context
+from sentry_sdk.scope import (
+    has_external_propagation_context,
+    register_external_propagation_context,
+)
 
 from otel_sentry.semantics import infer
 
@@ -31,8 +34,27 @@ _UNITS_OF_WORK = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
 
 def start_linking() -> None:
     """Let sentry-sdk ask us for the current trace, and note the scope that requests start from."""
-    _base_scope[:] = [get_isolation_scope()]
+    note_base_scope()
     register_external_propagation_context(external_propagation_context)
+
+
+def note_base_scope() -> None:
+    """Note the scope that what is no request and no task runs in."""
+    _base_scope[:] = [get_isolation_scope()]
+
+
+def unit_of_work(event: Mapping[str, Any]) -> str:
+    """
+    Return the trace that an event belongs to; empty outside of requests and tasks.
+
+    What a server logs about a request that failed comes from outside of it.
+    """
+    span_context = current_span_context()
+    if span_context is not None:
+        return f"{span_context.trace_id:032x}"
+    if has_external_propagation_context() or get_isolation_scope() in _base_scope:
+        return ""
+    return str(event.get("contexts", {}).get("trace", {}).get("trace_id", ""))
 
 
 def remember_root(span: Span) -> None:
@@ -94,6 +116,8 @@ def link(
     if trace.get("trace_id") == f"{span_context.trace_id:032x}":
         # sentry-sdk moves it into the envelope's header.
         trace["dynamic_sampling_context"] = dict(dynamic_sampling_context(span_context))
+    if event.get("type") == "check_in":  # has no transaction
+        return
     root = local_root()
     if root is not None and root.get_span_context().trace_id == span_context.trace_id:
         name = getattr(root, "name", None)
