@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import propagate
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk._configuration import _initialize_components
+from opentelemetry.sdk.resources import Resource
 
 from otel_sentry import backends, processes
 from otel_sentry._logging import logger
 from otel_sentry.backends import Bridge
+from otel_sentry.backends._exit import register as end_together_at_exit
+from otel_sentry.backends._logs import log_processors
 from otel_sentry.dsn import mask_dsn
 from otel_sentry.errors.adoption import Adopter
 from otel_sentry.errors.client import set_up_client
@@ -65,11 +68,12 @@ def configure(
     _set_log_level(settings.log_level)
     bridge = build_bridge(settings, options)
     names = bridge.settings.backends
-    processors = [built for name in names if (built := backends.build(name, bridge))]
+    processors = backends.build_all(bridge)
     if processors:
         _set_up_traces(bridge, processors, auto_instrumentation_version)
         _active.append(bridge)
         processes.flush_on_sigterm()
+        end_together_at_exit()
     shown = ", ".join(names) or "none"
     logger.info(
         "otel_sentry ready: dsn=%s environment=%s release=%s traces=%s@%s errors=%s",
@@ -89,14 +93,15 @@ def bridge_from(environ: Mapping[str, str]) -> Bridge:
 
 def build_bridge(settings: Settings, options: Options | None = None) -> Bridge:
     """Build what the backends share, and Sentry's client where there is a DSN."""
+    options = options or Options()
     scrubber = Scrubber(
         settings.scrub_keys,
         settings.keep_keys,
         scrub_user=settings.scrub_user,
         send_default_pii=settings.send_default_pii,
+        options=options,
     )
     propagator = SentryPropagator(settings)
-    options = options or Options()
     client = None
     if settings.dsn:
         hooks = Hooks(scrubber, propagator.dynamic_sampling_context, options)
@@ -119,12 +124,22 @@ def _set_up_traces(
         _initialize_components(
             auto_instrumentation_version=auto_instrumentation_version,
             sampler=_sampler(bridge),
+            resource_attributes=_scrubbed_resource(bridge.scrubber),
             span_processors=processors,
+            export_log_record_processor=log_processors(bridge.scrubber),
         )
     propagate.set_global_textmap(_textmap(bridge.propagator))
     start_linking()
     disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
     instrument_beyond_range({name.strip() for name in disabled})
+
+
+def _scrubbed_resource(scrubber: Scrubber) -> dict[str, Any]:
+    """Return the resource's attributes that hold secrets, without them: metrics send it, too."""
+    found = Resource.create().attributes
+    return {
+        key: value for key, value in scrubber.attributes(found).items() if value != found[key]
+    }
 
 
 def _sampler(bridge: Bridge) -> Sampler | None:

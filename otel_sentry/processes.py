@@ -13,15 +13,26 @@ from otel_sentry._logging import never_raise
 EXIT_SECONDS = 2.0
 """How long the end of a process may take for telemetry."""
 
+_AGAIN_SECONDS = 0.3  # how long, where the same end has run out of that time already
+_SAME_END_SECONDS = 10.0
+
+_ran_out: list[float] = []  # at most one: when a flush last ran out of time
+
 
 def flush() -> None:
-    """Send what is queued, within :data:`EXIT_SECONDS`."""
+    """
+    Send what is queued, within :data:`EXIT_SECONDS`.
+
+    A service that ends flushes more than once: the application's shutdown, the signal's handler.
+    """
     import sentry_sdk
     from opentelemetry._logs import get_logger_provider
     from opentelemetry.metrics import get_meter_provider
     from opentelemetry.trace import get_tracer_provider
 
-    deadline = time.monotonic() + EXIT_SECONDS
+    started = time.monotonic()
+    again = _ran_out and started - _ran_out[0] < _SAME_END_SECONDS
+    seconds = _AGAIN_SECONDS if again else EXIT_SECONDS
     with never_raise("flushing"):
         # All at once: one that hangs takes no time from the others.
         threads = [
@@ -29,10 +40,12 @@ def flush() -> None:
         ]
         flush_traces = getattr(get_tracer_provider(), "force_flush", None)
         if flush_traces is not None:
-            flush_traces(int(EXIT_SECONDS * 1000))
-        sentry_sdk.flush(EXIT_SECONDS)
+            flush_traces(int(seconds * 1000))
+        sentry_sdk.flush(seconds)
         for thread in filter(None, threads):
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, started + seconds - time.monotonic()))
+    if time.monotonic() - started >= seconds:
+        _ran_out[:] = [time.monotonic()]
 
 
 def _flushing(provider: Any) -> threading.Thread | None:
