@@ -98,14 +98,14 @@ class SentryPropagator(TextMapPropagator):
     ) -> Context:
         """Return ``context`` with the trace and the baggage that ``carrier`` holds."""
         context = get_current() if context is None else context
-        entries = list(parse_baggage(getter.get(carrier, "baggage") or ()))
+        entries = list(parse_baggage(_lines(carrier, "baggage", getter)))
         for key, value in entries:
             if not key.startswith(_SENTRY_PREFIX):
                 context = baggage.set_baggage(key, value, context)
         remote = _remote_span_context(
-            _first(getter.get(carrier, "sentry-trace")),
-            _first(getter.get(carrier, "traceparent")),
-            getter.get(carrier, "tracestate") or [],
+            _first(_lines(carrier, "sentry-trace", getter)),
+            _first(_lines(carrier, "traceparent", getter)),
+            _lines(carrier, "tracestate", getter),
             {
                 key[len(_SENTRY_PREFIX) :]: value
                 for key, value in entries
@@ -257,7 +257,15 @@ def _url_towards(span: Span, state: TraceState) -> str:
     return url_towards(state)
 
 
-def _first(values: list[str] | None) -> str:
+def _lines(carrier: CarrierT, name: str, getter: Getter[CarrierT]) -> list[str]:
+    """Return all lines of a header that are text."""
+    try:
+        return [line for line in getter.get(carrier, name) or () if isinstance(line, str)]
+    except Exception:  # noqa: BLE001 - ASGI's getter raises where bytes are no text
+        return []
+
+
+def _first(values: list[str]) -> str:
     return values[0] if values else ""
 
 

@@ -17,7 +17,7 @@ _AT_ONCE = 1000
 class Lost(Protocol):
     """Where the number goes."""
 
-    def __call__(self, reason: str, *, transactions: int, spans: int) -> None:
+    def __call__(self, reason: str, /, *, transactions: int, spans: int) -> None:
         """Count what does not leave the process."""
 
 

@@ -106,7 +106,9 @@ class SentrySpanProcessor(SpanProcessor):
     def _keeps(self, segment: Segment, span: ReadableSpan, is_root: bool) -> bool:
         """Return whether a span that is recorded and not sampled goes on, at or after its root."""
         if not is_root:
-            # Later than the grace time: a sampled trace's late spans stand for these, too.
+            if not segment.queued:
+                # Later than the grace time: a sampled trace's late spans stand for these, too.
+                segment.abandoned.append(1)
             return segment.queued
         if self._keep(span):
             return True

@@ -1,0 +1,240 @@
+"""Where traces may come from and go to, and what a page is told."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import sentry_sdk
+from opentelemetry import baggage, propagate
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import SpanKind, get_current_span, set_span_in_context
+
+from otel_sentry import propagation
+from otel_sentry.propagation import SentryPropagator, trace_propagation_meta
+from otel_sentry.sampling import SentrySampler
+from otel_sentry.settings import Settings
+from otel_sentry.trace_state import SentryTraceState, header_of
+
+A, SPAN = "a" * 31 + "1", "1234567890abcdef"
+DSN = "https://key@o17.ingest.sentry.io/42"
+API = "https://api.example/v1?x=1"
+
+
+def settings(**environ):
+    return Settings.from_env({"SENTRY_DSN": DSN, **environ})
+
+
+@pytest.fixture
+def client():
+    """Return what makes a sentry-sdk client the active one."""
+    with sentry_sdk.new_scope() as scope:
+        yield lambda **options: scope.set_client(sentry_sdk.Client(**options))
+
+
+# --- where traces come from --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["environment", "client"])
+@pytest.mark.parametrize(
+    ("ours", "theirs", "strict", "continued"),
+    [
+        ("17", "17", False, True),
+        ("17", "18", False, False),
+        ("17", "", False, True),
+        ("", "18", False, True),
+        ("", "", False, True),
+        ("17", "17", True, True),
+        ("17", "18", True, False),
+        ("17", "", True, False),
+        ("", "18", True, False),
+        ("", "", True, True),
+    ],
+)
+def test_which_traces_are_continued(client, by, ours, theirs, strict, continued):
+    """As in sentry-sdk: never another organisation's; if strict, only one that names ours."""
+    dsn = "https://key@sentry.example/42"
+    environ = {"SENTRY_DSN": dsn}
+    if by == "environment":
+        environ |= {"SENTRY_ORG_ID": ours, "SENTRY_STRICT_TRACE_CONTINUATION": str(strict)}
+        client(dsn=dsn)
+    else:
+        client(dsn=dsn, org_id=ours or None, strict_trace_continuation=strict)
+    propagator = SentryPropagator(Settings.from_env(environ))
+    entry = f",sentry-org_id={theirs}" if theirs else ""
+    headers = {"sentry-trace": f"{A}-{SPAN}-1", "baggage": f"a=1,sentry-trace_id={A}{entry}"}
+    context = propagator.extract(headers, Context())
+    assert get_current_span(context).get_span_context().is_valid is continued
+    assert baggage.get_all(context) == {"a": "1"}
+    if by == "client":
+        native = sentry_sdk.continue_trace(headers)
+        assert (native.trace_id == A) is continued, "sentry-sdk does the same"
+
+
+def test_another_client_is_another_identity(client):
+    """Organisation and release are those of the client that is active now."""
+    propagator = SentryPropagator(settings())
+    headers = {"sentry-trace": f"{A}-{SPAN}-1", "baggage": f"sentry-trace_id={A},sentry-org_id=17"}
+    for org_id, continued in (("17", True), ("18", False)):
+        client(dsn=DSN, org_id=org_id, release="r")
+        context = propagator.extract(headers, Context())
+        assert get_current_span(context).get_span_context().is_valid is continued
+        assert propagator._head(_span().get_span_context(), None, None)["org_id"] == org_id
+        assert propagator._head(_span().get_span_context(), None, None)["release"] == "r"
+
+
+def _span(rate=1.0, attributes=None, kind=SpanKind.CLIENT):
+    """Return a span below a server's."""
+    provider = TracerProvider(sampler=SentrySampler(rate), shutdown_on_exit=False)
+    tracer = provider.get_tracer("t")
+    root = tracer.start_span("GET", Context(), SpanKind.SERVER)
+    return tracer.start_span("GET", set_span_in_context(root, Context()), kind, attributes)
+
+
+# --- where they go -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.0])
+@pytest.mark.parametrize(
+    ("targets", "attributes", "sent"),
+    [
+        (None, {"url.full": API}, True),
+        ([".*"], {"url.full": API}, True),
+        ([], {"url.full": API}, False),
+        (["api.example"], {"url.full": API}, True),
+        (["api.example"], {"http.url": API}, True),
+        (["^https://api[.]"], {"http.url": API}, True),
+        (["^http://"], {"http.url": API}, False),
+        (["other.example", re.compile("v[0-9]")], {"http.url": API}, True),
+        (["["], {"http.url": f"{API}["}, True),
+        (["["], {"http.url": API}, False),
+        ([7, None], {"http.url": API}, False),
+        (["other.example"], {"db.system": "redis"}, True),
+        (["other.example"], {"http.url": 7}, True),
+        (["other.example"], None, True),
+    ],
+)
+def test_where_traces_go(client, rate, targets, attributes, sent):
+    """Requests to other targets carry nothing of ours, sampled or not; what is no request does."""
+    client(dsn=DSN, **({} if targets is None else {"trace_propagation_targets": targets}))
+    span = _span(rate, attributes)
+    context = baggage.set_baggage("user", "alice", set_span_in_context(span, Context()))
+    carrier: dict[str, str] = {}
+    SentryPropagator(settings()).inject(carrier, context)
+    assert bool(carrier) is sent
+    assert ("sentry-trace" in carrier) is sent
+
+
+@pytest.mark.parametrize(("targets", "sent"), [("other, api[.]example", True), ("other", False)])
+def test_targets_from_the_environment(client, targets, sent):
+    """The environment names targets without code, and wins over the client's default."""
+    client(dsn=DSN)
+    carrier: dict[str, str] = {}
+    context = set_span_in_context(_span(1.0, {"url.full": API}), Context())
+    propagator = SentryPropagator(settings(SENTRY_TRACE_PROPAGATION_TARGETS=targets))
+    propagator.inject(carrier, context)
+    assert bool(carrier) is sent
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.0])
+def test_other_spans_have_no_target(client, rate):
+    """A server's span has an URL, too, and what it sends is no request to it."""
+    client(dsn=DSN, trace_propagation_targets=[])
+    carrier: dict[str, str] = {}
+    span = _span(rate, {"url.full": API}, SpanKind.SERVER)
+    SentryPropagator(settings()).inject(carrier, set_span_in_context(span, Context()))
+    assert carrier["sentry-trace"].endswith(f"-{rate:.0f}")
+
+
+def test_a_span_that_is_not_recorded_shares_its_trace():
+    """The URL stands beside the state; the sampling context is frozen once for the whole trace."""
+    provider = TracerProvider(sampler=SentrySampler(0.0), shutdown_on_exit=False)
+    tracer = provider.get_tracer("t")
+    root = tracer.start_span("GET", Context(), SpanKind.SERVER)
+    below = set_span_in_context(root, Context())
+    span = tracer.start_span("GET", below, SpanKind.CLIENT, {"url.full": API})
+    state, of_root = (one.get_span_context().trace_state for one in (span, root))
+    assert isinstance(state, SentryTraceState)
+    assert (state.url, state is of_root) == (API, False)
+    carriers = [{}, {}]
+    propagator = SentryPropagator(settings())
+    for one, carrier in zip((span, root), carriers, strict=True):
+        propagator.inject(carrier, set_span_in_context(one, Context()))
+    assert carriers[0]["baggage"] == carriers[1]["baggage"]
+    assert state.dynamic_sampling_context is of_root.dynamic_sampling_context
+
+
+# --- limits ------------------------------------------------------------------------------------
+
+
+def test_tracestate_limits():
+    """At most 512 characters leave: long entries go first, then the last ones."""
+    entries = [("ot", "th:0"), *((f"v{n}", "x" * 40) for n in range(8)), ("long", "y" * 200)]
+    state = SentryTraceState(entries, sampled=True)
+    header = header_of(state)
+    assert len(header) <= 512
+    assert header.split(",")[0] == "ot=th:0"
+    assert "long" not in header
+    assert header.count("v") == 8
+    header = header_of(SentryTraceState([*entries[:-1], *((f"w{n}", "z" * 40) for n in range(8))],
+                                        sampled=True))  # fmt: skip
+    assert 512 - 45 < len(header) <= 512
+    assert header.startswith("ot=th:0,v0=")
+    short = SentryTraceState(entries[:3], sampled=True)
+    assert header_of(short) == short.to_header()
+
+
+# --- pages -------------------------------------------------------------------------------------
+
+
+class Meta(HTMLParser):
+    """The meta tags of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: dict[str, str] = {}
+        self.others: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "meta" and set(given) == {"name", "content"}:
+            self.tags[given["name"]] = given["content"]
+        else:
+            self.others.append(tag)
+
+
+@pytest.fixture
+def _installed(monkeypatch):
+    environ = {"SENTRY_RELEASE": '"><script>alert(1)</script>'}
+    monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", SentryPropagator(settings(**environ)))
+
+
+@pytest.mark.usefixtures("_installed")
+@pytest.mark.parametrize("rate", [1.0, 0.0])
+def test_meta_tags(rate):
+    """A page gets what a request would, but for the application's baggage, and no markup in it."""
+    context = set_span_in_context(_span(rate, kind=SpanKind.INTERNAL), Context())
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, context)
+    token = attach(baggage.set_baggage("user", "alice", context))
+    try:
+        page = Meta(trace_propagation_meta())
+    finally:
+        detach(token)
+    assert page.others == []
+    assert page.tags == {name: carrier[name] for name in ("sentry-trace", "baggage", "traceparent")}
+    assert "alice" not in str(page.tags)
+
+
+@pytest.mark.usefixtures("_installed")
+def test_no_meta_tags():
+    """Without a trace there are none."""
+    token = attach(baggage.set_baggage("user", "alice", Context()))
+    try:
+        assert trace_propagation_meta() == ""
+    finally:
+        detach(token)
+    assert "trace_propagation_meta" in propagation.__all__
