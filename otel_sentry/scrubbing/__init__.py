@@ -7,7 +7,7 @@ idempotent, takes linear time on any input and never raises: what it cannot look
 
 from __future__ import annotations
 
-from otel_sentry.scrubbing._marks import FILTERED, remarks
+from otel_sentry.scrubbing._marks import FILTERED, merged, remarks
 from otel_sentry.scrubbing._rules import (
     HARMLESS_ENDINGS,
     PERSONAL_KEYS,
@@ -23,5 +23,6 @@ __all__ = [
     "SENSITIVE_PHRASES",
     "SENSITIVE_WORDS",
     "Scrubber",
+    "merged",
     "remarks",
 ]

@@ -40,6 +40,7 @@ class Keys:
         self._more = tuple(filter(None, map(normalise, scrub)))
         self._keep = {normalise(key) for key in keep}
         self._personal = () if send_default_pii else tuple(f"_{key}" for key in PERSONAL_KEYS)
+        self.removes_personal_data = not send_default_pii
         self.known: dict[str, str] = {}  # bounded by MAX_KNOWN_KEYS
 
     def rule_of(self, key: str) -> str:

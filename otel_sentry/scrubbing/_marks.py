@@ -11,6 +11,9 @@ FILTERED = "[Filtered]"
 """What stands in the place of a removed value; the marker that Sentry's own scrubber uses."""
 
 
+_UNMARKED = frozenset({str, int, float, bool, type(None)})
+
+
 class Removed(str):
     """
     A text that was removed, or that something was removed from, and the names of the rules.
@@ -41,17 +44,20 @@ def remarks(value: Any) -> dict[str, Any]:
     if isinstance(value, Removed):
         return {"": {"rem": [[rule, "s"] for rule in value.rules]}}
     if isinstance(value, dict):
-        pairs: Any = value.items()
+        keys: Any = value.keys()
+        items: Any = value.values()
     elif isinstance(value, list):
-        pairs = enumerate(value)
+        keys = range(len(value))
+        items = value
     else:
         return {}
-    found = {}
-    for key, item in pairs:
-        # Asked for by type first: most values are texts, and most texts have no mark.
-        if type(item) is not str and (remark := remarks(item)):
-            found[str(key)] = remark
-    return found
+    if _UNMARKED.issuperset(map(type, items)):  # nearly always, and much cheaper than the loop
+        return {}
+    return {
+        str(key): remark
+        for key, item in zip(keys, items, strict=True)
+        if type(item) not in _UNMARKED and (remark := remarks(item))
+    }
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

@@ -200,7 +200,7 @@ class Scrubber:
         return scrubbed
 
     def _span(self, span: dict[str, Any]) -> dict[str, Any]:
-        """Only four fields of a span hold what the application knows; the rest is protocol."""
+        """Only five fields of a span hold what the application knows; the rest is protocol."""
         scrubbed = dict(span)
         if isinstance(span.get("data"), dict):
             scrubbed["data"] = self.attributes(span["data"])
@@ -208,7 +208,7 @@ class Scrubber:
         if isinstance(description, str):
             system = _system_of(span.get("data") or {})
             scrubbed["description"] = self.description(str(span.get("op")), description, system)
-        for key in ("tags", "links"):
+        for key in ("op", "tags", "links"):
             if key in span:
                 scrubbed[key] = self._value(key, span[key])
         return scrubbed
@@ -290,6 +290,8 @@ class Scrubber:
         name = mapping.get("name", mapping.get("key"))
         if "value" in mapping and isinstance(name, str) and (rule := self._keys.rule_of(name)):
             scrubbed["value"] = Removed(FILTERED, rule)
+        if "client" in mapping and "scheme" in mapping and self._keys.removes_personal_data:
+            scrubbed["client"] = Removed(FILTERED, "personal_key")  # an ASGI scope: the address
         if "vars" in mapping and mapping.get("in_app") is False:
             # Frameworks hold the whole request, and drivers parameters that no name tells.
             scrubbed["vars"] = Removed(FILTERED, "library_frame")

@@ -31,6 +31,8 @@ SHAPES = tuple(
             "invalid input",
             r"(?<=: )\"(?!\[Filtered\])[^\"\n]+\"?|(?<=\$\d: )(?!\[Filtered\])[^\n]+",
         ),
+        # A printed ASGI scope: the address of who asks.
+        ("personal_key", "'client': ", r"(?<='client': )[(\[][^)\]]{1,200}[)\]]"),
         # Pydantic's: what was given for the field.
         (
             "input",
