@@ -22,6 +22,7 @@ from sentry_sdk.transport import HttpTransport
 from otel_sentry._logging import never_raise
 from otel_sentry.errors.linking import note_base_scope
 from otel_sentry.errors.request import place_request
+from otel_sentry.errors.status_handlers import capture_in_status_handlers
 from otel_sentry.transport import SentryTransport, transport_class
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Adopter:
             codes = getattr(integration, "failed_request_status_codes", None)
             if codes == _DEFAULT_STATUS_CODES:
                 integration.failed_request_status_codes = _StatusCodes(self._options)
+        if client.get_integration("starlette") is not None:
+            capture_in_status_handlers()
 
     def _deliver(self, client: BaseClient) -> None:
         old = client.transport

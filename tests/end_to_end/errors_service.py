@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 import otel_sentry
@@ -54,6 +55,21 @@ app.add_middleware(BaseHTTPMiddleware, dispatch=refuse)
 
 def depend(status: int) -> None:
     raise HTTPException(status)
+
+
+@app.exception_handler(402)
+async def answer_402(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({}, 402)
+
+
+@app.exception_handler(403)
+async def answer_403(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({}, 403)
+
+
+@app.exception_handler(501)
+def answer_501(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({}, 501)
 
 
 @app.get("/status/{status}")

@@ -13,7 +13,10 @@ from tests.end_to_end.stack import run_service, run_worker
 MATRIX = {
     "/status/400": (400, []),
     "/status/401": (401, ["HTTPException"]),
+    # 402, 403 and 501 have handlers of the application's.
+    "/status/402": (402, []),
     "/status/403": (403, ["HTTPException"]),
+    "/status/501": (501, ["HTTPException"]),
     "/status/404": (404, []),
     "/status/422": (422, []),
     "/status/429": (429, []),
