@@ -20,6 +20,8 @@ from sentry_sdk.envelope import Envelope, Item
 from sentry_sdk.serializer import serialize
 from sentry_sdk.utils import capture_internal_exceptions, format_timestamp
 
+from otel_sentry.scrubbing import merged, remarks
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -105,6 +107,8 @@ class Capture:
         added["contexts"] = {
             key: value for key, value in applied["contexts"].items() if key not in event["contexts"]
         }
+        if "request" in added:
+            added["transaction"] = event["transaction"]  # the route tells the secrets of the URL
         added = self._plain(added, options)
         whole = {
             **{key: str(options[key]).strip() for key in _OF_CLIENT if options.get(key)},
@@ -117,6 +121,9 @@ class Capture:
         crumbs = [*self._breadcrumbs(), *event.get("breadcrumbs", {}).get("values", ())]
         if crumbs:
             whole["breadcrumbs"] = {"values": sorted(crumbs, key=_time)}
+        meta = merged(added.get("_meta", {}), remarks(whole))
+        if meta:
+            whole["_meta"] = meta
         return whole
 
     def _plain(self, added: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
