@@ -46,6 +46,12 @@ class SentryConfigurator:
 
     def configure(self, **kwargs: Any) -> None:
         """Set the bridge up as the environment says; a fault of ours never stops the launcher."""
+        if os.environ.get("OTEL_CONFIG_FILE"):
+            with never_raise("reading OTEL_CONFIG_FILE"):
+                from otel_sentry import declarative
+
+                if declarative.configure(os.environ):
+                    return
         settings = Settings.from_env(os.environ)
         if not settings.enabled:
             keep_refusals_out_of_the_log()

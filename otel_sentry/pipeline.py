@@ -30,7 +30,7 @@ from otel_sentry.scrubbing import Scrubber
 from otel_sentry.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.sampling import Sampler
@@ -54,6 +54,7 @@ def configure(
     options: Options | None = None,
     *,
     auto_instrumentation_version: str | None = None,
+    set_up: Callable[[Bridge, Sampler | None], None] | None = None,
 ) -> None:
     """
     Set the bridge up as ``settings`` say; a second call does nothing.
@@ -62,15 +63,20 @@ def configure(
         settings: What to set up.
         options: What ``otel_sentry.init()`` was given.
         auto_instrumentation_version: The launcher's version, for the resource.
+        set_up: Sets the providers up, as a file says, instead of us.
     """
     if _active:
         return
     _set_log_level(settings.log_level)
     bridge = build_bridge(settings, options)
     names = bridge.settings.backends
-    processors = backends.build_all(bridge)
-    if processors:
+    processors = [] if set_up is not None else backends.build_all(bridge)
+    if set_up is not None:
+        set_up(bridge, _sampler(bridge))
+        _follow()
+    elif processors:
         _set_up_traces(bridge, processors, auto_instrumentation_version)
+    if processors or set_up is not None:
         _active.append(bridge)
         processes.flush_on_sigterm()
         end_together_at_exit()
@@ -129,6 +135,11 @@ def _set_up_traces(
             export_log_record_processor=log_processors(bridge.scrubber),
         )
     propagate.set_global_textmap(_textmap(bridge.propagator))
+    _follow()
+
+
+def _follow() -> None:
+    """Do what comes once the providers are there."""
     start_linking()
     disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
     instrument_beyond_range({name.strip() for name in disabled})
