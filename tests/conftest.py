@@ -6,6 +6,8 @@ from importlib.metadata import version
 import hypothesis
 import pytest
 
+from otel_sentry.cli.tail.receiver import Receiver
+from tests.relay import left_to_strip
 from tests.servers import redis_server
 
 # A shell that runs the tests in the background lets them, and all their children, ignore Ctrl-C.
@@ -28,3 +30,27 @@ def redis_url():
     """Return the URL of a real Redis for the whole run."""
     with redis_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def received():
+    """Return what arrives at any receiver of this process: errors, messages and transactions."""
+    events = []
+    keep = Receiver._keep
+
+    def keep_and_note(receiver, request):
+        keep(receiver, request)
+        events.extend(i.fields for i in request.items if i.kind in {"error", "transaction"})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Receiver, "_keep", keep_and_note)
+        yield events
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_to_strip(request, received):
+    """Let Sentry's own scrubber find nothing in any event that a test's receiver gets."""
+    yield
+    events, received[:] = list(received), []
+    if request.node.get_closest_marker("unscrubbed") is None:
+        assert [line for event in events for line in left_to_strip(event)] == []
