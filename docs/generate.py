@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import backends_table
+
 from otel_sentry.variables import VARIABLES, Variable
 
 HERE = Path(__file__).parent
@@ -65,6 +67,7 @@ _BASES = frozenset({"otel_off", "otel"})
 PARTS = {
     "configuration.md": ("variables", variables_table),
     "overhead.md": ("overhead", overhead_table),
+    "backends.md": ("backends", backends_table.table),
 }
 
 

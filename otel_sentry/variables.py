@@ -177,8 +177,8 @@ VARIABLES: tuple[Variable, ...] = (
         _exporters,
         ("sentry",),
         "a comma-separated list of backends, e.g. sentry,otlp",
-        "The backends of traces: `sentry`, `otlp`, `console`, `none`, or any exporter that another"
-        " package registers.",
+        "The backends of traces: `sentry`, `otlp`, `sentry_otlp`, `sentry_sdk`, `console`, `none`,"
+        " or any exporter that another package registers.",
     ),
     Variable(
         "OTEL_TRACES_SAMPLER",
