@@ -21,7 +21,7 @@ from pathlib import Path
 
 CHILDREN = 10
 CALLS = 300  # of one contender, before the next one has its turn
-FEW, MANY = 1000, 3000
+FEW, MANY = 200, 600
 
 TRACE, SPAN = "a" * 31 + "1", "1234567890abcdef"
 DSC = f"sentry-trace_id={TRACE},sentry-public_key=k,sentry-sample_rate=0.5,sentry-sampled=false"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -83,6 +84,13 @@ def test_another_client_is_another_identity(client):
         assert get_current_span(context).get_span_context().is_valid is continued
         assert propagator._head(_span().get_span_context(), None, None)["org_id"] == org_id
         assert propagator._head(_span().get_span_context(), None, None)["release"] == "r"
+
+
+def test_without_sentry_sdk(monkeypatch):
+    """Under another distribution, where nobody imports sentry-sdk, the settings say it all."""
+    monkeypatch.delitem(sys.modules, "sentry_sdk")
+    sent = SentryPropagator(settings()).dynamic_sampling_context(_span().get_span_context())
+    assert (sent["org_id"], sent["public_key"]) == ("17", "key")
 
 
 def _span(rate=1.0, attributes=None, kind=SpanKind.CLIENT):

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ParentBased
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -109,6 +110,10 @@ def test_a_child_counts_its_own():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     unsampled.flush()
     assert reports.calls == [("sample_rate", 1, 1)]
+    unsampled.add()
+    unsampled._seen_by_parent()  # as the child does
+    unsampled.flush()
+    assert len(reports.calls) == 1
 
 
 def remote(sampled):
@@ -146,6 +151,17 @@ def test_each_local_root_counts_once(parent, kind, counted):
         tracer.start_span("task", below, SpanKind.CONSUMER)
         unsampled.flush()
         assert len(reports.calls) == counted + 1, "a task is a transaction of its own"
+
+
+@pytest.mark.parametrize(("sampled", "kept"), [(None, True), (False, False), (True, True)])
+def test_inside_parent_based(sampled, kept):
+    """As the docs put it into `ParentBased`, an open decision is made, and a no is followed."""
+    ours = SentrySampler(1.0)
+    sampler = ParentBased(ours, remote_parent_not_sampled=ours)
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("t")
+    root = tracer.start_span("GET", remote(sampled), SpanKind.SERVER)
+    child = tracer.start_span("child", set_span_in_context(root, Context()))
+    assert (root.is_recording(), child.is_recording()) == (kept, kept)
 
 
 # --- keeping -----------------------------------------------------------------------------------
