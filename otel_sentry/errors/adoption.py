@@ -104,7 +104,7 @@ class _StatusCodes:
     def __init__(self, options: Options) -> None:
         self._options = options
 
-    def __contains__(self, code: object) -> bool:
+    def __contains__(self, code: Any) -> bool:
         return code in self._options.failed_request_status_codes
 
 

@@ -192,6 +192,7 @@ def test_check_ins_and_logs(which, request):
     by_kind = {item.kind: item.fields for item in visit.items}
     assert by_kind["check_in"]["contexts"]["trace"]["trace_id"] == f"{number:032x}"
     assert by_kind["log"]["trace_id"] == f"{number:032x}"
+    assert "transaction" not in by_kind["check_in"]
     assert by_kind["log"]["body"] == "token=[Filtered] of ada"
     assert b"Zq9xSekrit7Wv" not in visit.bodies
 

@@ -46,7 +46,7 @@ def far():
     with Receiver() as receiver:
         Adopter(Hooks(Scrubber(), lambda _: {}, options), options, 2).start()
         with sentry_sdk.isolation_scope():
-            sentry_sdk.init(receiver.dsn, auto_enabling_integrations=False)
+            sentry_sdk.init(receiver.dsn, auto_enabling_integrations=False, enable_logs=True)
             yield Far(receiver, options)
             sentry_sdk.get_client().close(5)
         adoption._adopters.clear()

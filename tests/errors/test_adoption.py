@@ -123,6 +123,7 @@ def test_log_and_metric_hooks(far):
         far.receiver.dsn,
         before_send_log=say,
         before_send_metric=say,
+        enable_logs=True,
         auto_enabling_integrations=False,
     )
     sentry_sdk.logger.info("one")
