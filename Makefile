@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint typecheck format bench docs changelog clean
+.PHONY: help venv demo collector test lint typecheck format bench docs changelog clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(VENV)/.demo ## Run a small shop and show the traces and errors that it s
 
 test: $(VENV)/.test ## Run the tests, or some of them: make test ARGS='tests/demo -x'.
 	$(BIN)/python -m pytest $(ARGS)
+
+collector: ## Build the OpenTelemetry Collector of collector/builder.yaml (needs Go; minutes, once).
+	@collector/build.sh
 
 lint: $(VENV)/.lint typecheck ## Check style, imports, spelling and types.
 	$(BIN)/ruff check
