@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Each is a module here with add_parser(subparsers), which sets `func`. Importing it costs nothing
 # but argparse, so that --help is fast and works without the optional libraries.
-_SUBCOMMANDS = ("collector_config", "demo", "tail")
+_SUBCOMMANDS = ("collector_config", "demo", "doctor", "tail")
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 

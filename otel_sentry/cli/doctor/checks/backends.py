@@ -1,0 +1,105 @@
+"""Where traces go: are the backends known, complete, and do they answer?"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from otel_sentry.cli.doctor._finding import Finding, error, ok, warning
+from otel_sentry.cli.doctor._installed import pip_check, pip_install, version_of
+from otel_sentry.cli.doctor._network import endpoint_findings
+from otel_sentry.settings import NEED_DSN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_sentry.cli.doctor._situation import Situation
+
+_OTLP = {"otlp": "", "otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}
+_DEFAULT_PORTS = {"http/protobuf": 4318, "grpc": 4317}
+_GRPC = "opentelemetry-exporter-otlp-proto-grpc"
+
+
+def backends(situation: Situation) -> Iterator[Finding]:
+    """Is each name of OTEL_TRACES_EXPORTER something that can send?"""
+    names = situation.settings.traces_exporter
+    if not names:
+        yield warning(
+            "OTEL_TRACES_EXPORTER=none: errors alone are sent", "unset OTEL_TRACES_EXPORTER"
+        )
+    for name in names:
+        if name in NEED_DSN and not situation.settings.dsn:
+            yield warning(f"{name} does nothing without a DSN", "set SENTRY_DSN")
+        elif name in _OTLP:
+            yield from _collector(situation, _OTLP[name])
+        elif name in _known():
+            yield _loaded(name)
+        else:
+            yield _unknown(name)
+    twice = {"sentry_otlp", "sentry_sdk"}.intersection(names)
+    if "sentry" in names and twice:
+        yield warning(
+            f"{twice.pop()} beside sentry is ignored: Sentry would have each trace twice",
+            "keep one of the two in OTEL_TRACES_EXPORTER",
+        )
+
+
+def _known() -> set[str]:
+    from otel_sentry.backends import BACKENDS
+
+    registered = entry_points(group="opentelemetry_traces_exporter")
+    return {*BACKENDS, *(one.name for one in registered)}
+
+
+def _loaded(name: str) -> Finding:
+    from otel_sentry.backends import BACKENDS
+
+    try:
+        if name in BACKENDS:
+            import_module(f"otel_sentry.backends.{name}")
+    except ImportError as problem:
+        return error(f"{name} cannot be loaded: {problem}", pip_check())
+    return ok(f"{name} gets the traces")
+
+
+def _unknown(name: str) -> Finding:
+    close = get_close_matches(name, sorted(_known()), n=1)
+    return error(
+        f"OTEL_TRACES_EXPORTER: no backend and no installed exporter is called {name!r}",
+        f"did you mean {close[0]}?" if close else "install the package that brings it",
+    )
+
+
+def _collector(situation: Situation, protocol: str) -> Iterator[Finding]:
+    environ = situation.environ
+    protocol = (
+        protocol
+        or environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "").strip()
+        or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()
+        or "http/protobuf"
+    )
+    if protocol not in _DEFAULT_PORTS:
+        yield error(
+            f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is ignored: http/protobuf is used",
+            "set OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf or grpc",
+        )
+        protocol = "http/protobuf"
+    if protocol == "grpc" and version_of(_GRPC) is None:
+        yield error(f"grpc needs {_GRPC}", pip_install("'otel-sentry[grpc]'"))
+        protocol = "http/protobuf"
+    port = _DEFAULT_PORTS[protocol]
+    endpoint = (
+        environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()
+        or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip()
+        or f"http://localhost:{port}"
+    )
+    other = next(number for number in _DEFAULT_PORTS.values() if number != port)
+    if urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port == other:
+        yield warning(
+            f"otlp speaks {protocol}, and port {other} is that of the other protocol",
+            f"use port {port}, or set OTEL_EXPORTER_OTLP_PROTOCOL",
+        )
+    yield from endpoint_findings("the Collector", endpoint, situation)
