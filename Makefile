@@ -47,6 +47,7 @@ bench: $(VENV)/.test ## Measure what a trace costs, beside sentry-sdk's own ways
 	$(BIN)/python benchmarks/micro.py --seconds 3 --json docs/benchmarks/micro.json
 	$(BIN)/python benchmarks/instructions.py --json docs/benchmarks/instructions.json
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/otlp.py --json docs/benchmarks/otlp.json
 
 docs: $(VENV)/.test ## Renew the generated parts of the docs.
 	$(BIN)/python docs/generate.py

@@ -207,3 +207,21 @@ def test_the_exporter_under_another_distribution():
         ]
         assert sorted(shapes) == [("inner", [])] * 3 + [("root", ["child"])] * 3
         assert json.dumps(receiver.transactions())
+
+
+def test_sentry_sdk_3_has_no_processor(monkeypatch, caplog):
+    """Where sentry-sdk has no SentrySpanProcessor, one warning names the backend to use instead."""
+    monkeypatch.setitem(sys.modules, "otel_sentry.backends._sdk_processor", None)
+
+    assert backends.build("sentry_sdk", make_bridge()) is None
+    (record,) = caplog.records
+    assert "Set OTEL_TRACES_EXPORTER=sentry" in record.getMessage()
+
+
+def test_grpc_by_its_own_name(monkeypatch, caplog):
+    """OpenTelemetry's name of OTLP over gRPC names the extra where it is missing."""
+    monkeypatch.setattr("otel_sentry.backends.otlp.find_spec", lambda _: None)
+
+    backends.build("otlp_proto_grpc", make_bridge()).shutdown()
+
+    assert "pip install 'otel-sentry[grpc]'" in caplog.text
