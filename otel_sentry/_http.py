@@ -12,6 +12,7 @@ from http.client import HTTPException, HTTPMessage, HTTPResponse, LineTooLong
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from urllib3 import Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _MAX_LINE = 65_536
 _MAX_FIELDS = 100
+
+_MAX_ANSWER_BYTES = 64 * 1024
+"""How much of an answer is read; Sentry's are a hundred bytes, a broken proxy's have no end."""
 
 
 def parse_headers(fp: BufferedIOBase) -> HTTPMessage:
@@ -65,3 +69,29 @@ def read_answers_fast(pool: Any) -> None:
     """Let a connection pool of urllib3 make connections that read answers as above."""
     secure = issubclass(pool.ConnectionCls, HTTPSConnection)
     pool.ConnectionCls = _SecureConnection if secure else _Connection
+
+
+def post(pool: Any, path: str, body: Any, headers: Any, seconds: float | None) -> Any:
+    """
+    Post once, follow no redirect, and read a bounded part of the answer.
+
+    Args:
+        pool: A connection pool of urllib3.
+        path: Where to, on the pool's host.
+        body: What is sent.
+        headers: The header fields.
+        seconds: How long connecting and each wait for the far end may take; ``None``: the pool's.
+    """
+    limit = {} if seconds is None else {"timeout": Timeout(total=seconds)}
+    answer = pool.urlopen(
+        "POST",
+        path,
+        body=body,
+        headers=headers,
+        retries=False,
+        preload_content=False,
+        decode_content=False,
+        **limit,
+    )
+    answer.read(_MAX_ANSWER_BYTES)  # as a rule to its end: then the connection is used again
+    return answer

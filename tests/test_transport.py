@@ -3,14 +3,17 @@ from __future__ import annotations
 import os
 import threading
 import time
+import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 import sentry_sdk
 from sentry_sdk.envelope import Envelope
 
-from otel_sentry import transport
+from otel_sentry import _delivery, transport
+from otel_sentry._delivery import DeliveryWorker
 from otel_sentry.cli.tail.receiver import Receiver, Response
-from otel_sentry.transport import DeliveryWorker, transport_class
+from otel_sentry.transport import transport_class
 
 
 @pytest.fixture
@@ -78,7 +81,7 @@ def test_a_distant_far_end_is_asked_over_several_connections(make_client):
 
 
 def test_errors_go_first(make_client):
-    """An error that comes last is sent before the transactions that wait."""
+    """An error that comes last is sent at once, although a transaction hangs and others wait."""
     gate = threading.Event()
 
     def respond(_request):
@@ -91,6 +94,7 @@ def test_errors_go_first(make_client):
             client.transport.capture_envelope(transaction(number))
         receiver.wait_for(lambda seen: seen.transactions(), 10)
         client.capture_event({"message": "urgent"})
+        receiver.wait_for(lambda seen: seen.errors(), 10)
         gate.set()
         assert client.transport.flush(10)
 
@@ -120,7 +124,7 @@ def test_one_hung_request_does_not_hold_up_the_rest(make_client):
 
 def test_overflow_is_counted(make_client, monkeypatch):
     """What does not fit into the queue is counted, spans included, and reported afterwards."""
-    monkeypatch.setattr(transport, "MAX_QUEUED_TRANSACTIONS", 5)
+    monkeypatch.setattr(_delivery, "MAX_QUEUED_TRANSACTIONS", 5)
     gate = threading.Event()
 
     def respond(_request):
@@ -187,7 +191,7 @@ def test_flush_asks_for_what_is_being_built(make_client):
 
 def test_threads_end_when_there_is_nothing_to_do(monkeypatch):
     """Sender threads go after a while without work, and come back with it."""
-    monkeypatch.setattr(transport, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(_delivery, "_IDLE_SECONDS", 0.05)
     worker = DeliveryWorker(4)
     done = threading.Event()
     assert worker.submit(done.set)
@@ -235,3 +239,151 @@ def test_a_child_uses_no_connection_of_its_parent(make_client):
         assert client.transport.flush(5)
 
         assert [e["transaction"] for e in receiver.transactions()] == ["t1", "t2", "t4"]
+
+
+def lost(receiver):
+    """Return what client reports say was lost."""
+    reports = [item.fields for item in receiver.items if item.kind == "client_report"]
+    return {
+        (entry["category"], entry["reason"]): entry["quantity"]
+        for report in reports
+        for entry in report["discarded_events"]
+    }
+
+
+def test_the_queue_is_bounded_in_bytes(make_client, monkeypatch):
+    """A few large transactions fill the queue as many small ones do."""
+    monkeypatch.setattr(_delivery, "MAX_QUEUED_BYTES", 5 * len(transaction(1).items[0].get_bytes()))
+    gate = threading.Event()
+
+    def respond(_request):
+        gate.wait(10)
+        return Response()
+
+    with Receiver(respond=respond) as receiver:
+        client = make_client(receiver.dsn, connections=1)
+        client.transport.capture_envelope(transaction(0))
+        receiver.wait_for(lambda seen: seen.transactions(), 10)
+        for number in range(1, 10):
+            client.transport.capture_envelope(transaction(number))
+        assert client.transport._worker.full()
+        gate.set()
+        assert client.transport.flush(10)
+
+        assert len(receiver.transactions()) == 6
+        assert lost(receiver)["transaction", "queue_overflow"] == 4
+
+
+def test_what_a_lost_report_said_is_reported_again(make_client):
+    """A client report that is refused itself, by whatever status, is not forgotten."""
+    statuses = [500, 429, 413, 200]
+
+    def respond(_request):
+        return Response(statuses.pop(0), {"Retry-After": "0"})
+
+    with Receiver(respond=respond) as receiver:
+        client = make_client(receiver.dsn)
+        client.transport.record_lost_event("sample_rate", "transaction", quantity=7)
+        for _ in range(3):
+            assert client.transport.flush(5)
+            client.transport._disabled_until.clear()
+            assert client.transport._discarded_events == {("transaction", "sample_rate"): 7}
+        assert client.transport.flush(5)
+
+        assert client.transport._discarded_events == {}
+        assert lost(receiver) == {("transaction", "sample_rate"): 7}
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [("X-Sentry-Rate-Limits", "9" * 30 + "::key"), ("Retry-After", "soon"), ("X-Other", "")],
+)
+def test_a_limit_that_cannot_be_read_is_a_minute(make_client, header, value):
+    """An answer of 429 stops the next request, whatever is written in its headers."""
+    with Receiver(respond=lambda _: Response(429, {header: value})) as receiver:
+        client = make_client(receiver.dsn)
+        client.transport.capture_envelope(transaction(0))
+        assert client.transport._worker.flush(5)
+        client.transport.capture_envelope(transaction(1))
+        assert client.transport._worker.flush(5)
+
+        assert len(receiver.transactions()) == 1
+
+
+def test_rate_limits_are_bounded(make_client):
+    """A far end that names ever new categories makes nothing grow."""
+    names = ";".join(f"category{number}" for number in range(500))
+    with Receiver(
+        respond=lambda _: Response(200, {"X-Sentry-Rate-Limits": f"60:{names}:key"})
+    ) as r:
+        client = make_client(r.dsn)
+        client.transport.capture_envelope(transaction(0))
+        assert client.transport.flush(5)
+
+        assert len(client.transport._disabled_until) <= transport._MAX_RATE_LIMITS
+
+
+def test_an_endless_answer_is_not_read_to_its_end(make_client):
+    """Of an answer of 50 MB a small part is read, and sending goes on over another connection."""
+    with Receiver(respond=lambda _: Response(500, body=b"x" * 50_000_000)) as receiver:
+        client = make_client(receiver.dsn)
+        tracemalloc.start()
+        client.transport.capture_envelope(transaction(0))
+        client.transport.capture_envelope(transaction(1))
+        assert client.transport._worker.flush(20)
+        peak = max(
+            stat.size
+            for stat in tracemalloc.take_snapshot()
+            .filter_traces([tracemalloc.Filter(True, "*http/client.py")])
+            .statistics("filename")
+            or [SimpleNamespace(size=0)]
+        )
+        tracemalloc.stop()
+
+        assert len(receiver.transactions()) == 2
+        assert peak < 5_000_000
+
+
+def test_sending_goes_on_where_no_thread_can_be_started(make_client, monkeypatch):
+    """While the interpreter shuts down a flush sends in its own thread, within its time."""
+    monkeypatch.setattr(_delivery, "start_thread", lambda *_: None)
+    with Receiver() as receiver:
+        client = make_client(receiver.dsn)
+        client.transport.capture_envelope(transaction(0))
+        client.capture_event({"message": "last words"})
+
+        assert client.transport.flush(5) is True
+        assert len(receiver.transactions()) == len(receiver.errors()) == 1
+
+    hung = threading.Event()
+    with Receiver(respond=lambda _: hung.wait(20) and None) as receiver:
+        client = make_client(receiver.dsn)
+        client.transport.capture_envelope(transaction(0))
+        started = time.monotonic()
+        client.transport.flush(0.5)
+        assert time.monotonic() - started < 10
+        hung.set()
+
+
+def test_a_stopped_transport_counts_what_comes(make_client):
+    """After its end nothing waits for ever in the queue."""
+    with Receiver() as receiver:
+        client = make_client(receiver.dsn)
+        client.transport.kill()
+        client.transport.capture_envelope(transaction(0))
+
+        assert client.transport._discarded_events["transaction", "queue_overflow"] == 1
+        assert client.transport.flush(1) is True
+
+
+def test_what_cannot_be_written_is_counted(make_client):
+    """An item that fails to become bytes is counted as our fault, and stops nothing."""
+    with Receiver() as receiver:
+        client = make_client(receiver.dsn)
+        envelope = Envelope()
+        envelope.add_event({"message": float("nan")})
+        client.transport.capture_envelope(envelope)
+        client.transport.capture_envelope(transaction(0))
+        assert client.transport.flush(5)
+
+        assert lost(receiver) == {("error", "internal_sdk_error"): 1}
