@@ -27,7 +27,8 @@ _WORDS = (
     "password|passwd|secret|api_?key|apikey|auth|credentials|token|bearer|mysql_pwd|stripetoken"
 )
 _HAS_VALUE = re.compile(
-    rf"(?i)(?:{_WORDS})[\w-]{{0,20}}[\"']?\s{{0,4}}[:=]+\s{{0,4}}(?!\[Filtered\]|[?%$:]|None|null|NULL)\S"
+    rf"(?i)(?:{_WORDS})[\w-]{{0,20}}[\"']?\s{{0,4}}[:=]+\s{{0,4}}"
+    r"(?!\[Filtered\]|[?%$:]|None|null|NULL)\S"
 )
 
 # Keys in which one of Relay's words stands by chance.
@@ -67,7 +68,7 @@ def _differences(
 
 
 def _is_fine(key: str, value: Any, rule: str) -> bool:
-    if rule == "@bearer:filter":
+    if rule.startswith("@bearer"):
         return "[Filtered]" in value
     if rule != "@password:filter":
         return False

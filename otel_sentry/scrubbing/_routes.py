@@ -60,7 +60,7 @@ class Routes:
             name = match[1] or match[4]
             is_secret = bool(self._keys.rule_of(name))
             has_secret |= is_secret
-            value = ".{1,512}" if (match[2] or match[3]) == "path" else "[^/?#]{1,512}"
+            value = "[^?#]{1,512}" if (match[2] or match[3]) == "path" else "[^/?#]{1,512}"
             parts += (re.escape(route[done : match.start()]), f"({value})" if is_secret else value)
             done = match.end()
         if not has_secret:

@@ -85,7 +85,7 @@ class Scrubber:
             scrubbed = {
                 key: value
                 if key in ordinary and type(value) is str and value in clean
-                else self._value(key, value)
+                else self._value(key if type(key) is str else _text_of(key), value)
                 for key, value in attributes.items()
             }
             if not ordinary.issuperset(scrubbed):
@@ -120,7 +120,8 @@ class Scrubber:
         if op == "db" and system not in KEY_VALUE_STORES:
             return self.statement(description, system)
         if op in {"db", "db.redis"} or op.startswith("cache."):
-            is_command = description.partition(" ")[0].isalpha()
+            name, space, _ = description.partition(" ")
+            is_command = bool(space) and name.isalpha()
             way = self._texts.command if is_command else self._texts.cache_keys
             return self._single(way, description)
         return self.text(description)
@@ -292,9 +293,9 @@ class Scrubber:
             scrubbed["value"] = Removed(FILTERED, rule)
         if "client" in mapping and "scheme" in mapping and self._keys.removes_personal_data:
             scrubbed["client"] = Removed(FILTERED, "personal_key")  # an ASGI scope: the address
-        if "vars" in mapping and mapping.get("in_app") is False:
+        if mapping.get("in_app") is False and isinstance(scrubbed.get("vars"), dict):
             # Frameworks hold the whole request, and drivers parameters that no name tells.
-            scrubbed["vars"] = Removed(FILTERED, "library_frame")
+            scrubbed["vars"] = dict.fromkeys(scrubbed["vars"], Removed(FILTERED, "library_frame"))
         message = mapping.get("message")
         way = self._of_breadcrumb(mapping.get("category"))
         if way is not None and isinstance(message, str):

@@ -129,7 +129,8 @@ WHOLE_LINE = re.compile("authorization|cookie", re.IGNORECASE)
 LINE = re.compile(rf"\[Filtered\]|{QUOTED}|(?:=\"[^\"\r\n]*\"|[^\r\n\"'])*", re.DOTALL)
 # What stands for a value, or says that there is none.
 PLACEHOLDER = re.compile(
-    r"(?:\?\d*|%s|%\(\w+\)s|\$\d+|:[a-z_]\w*|(?i:none|null|true|false))"
+    r"(?:\?\d*|%s|%\(\w+\)s|\$\d+|:[a-z_]\w*|(?i:none|null|true|false)"
+    r"|(?:float|int|path|str|uuid)(?=\}))"  # /files/{token:path}
     rf"(?!{BARE}|{ON})"
 )
 
@@ -140,7 +141,7 @@ BRACKETS = re.compile(r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[\[\](){}]", re
 # (b'key', b'value'), a name beside a value, and the input that Pydantic refused.
 _NEW_LINE = r"(?:\r?\n|(?:\\r)?\\n)"
 OTHER_KEY = re.compile(
-    r"<([A-Za-z][\w:.-]{0,100})(?:\s[^<>]{0,300})?(?<!/)>"
+    r"(?<!/)<([A-Za-z][\w:.-]{0,100})(?:\s[^<>]{0,300})?(?<!/)>"
     rf"|\bname=\\?\"([^\"\\\r\n]{{1,100}})\\?\"(?:(?!{_NEW_LINE}{{2}}).){{0,300}}?{_NEW_LINE}{{2}}"
     r"|(?:%(?:25){0,3}[0-9A-Fa-f]{2}|(?<![\w%.-]))([A-Za-z_][\w.-]{0,60})%(?:25){0,3}3[Dd]"
     r"|[\[(]\s{0,4}b?\\?[\"'](-{0,2}[\w.-]{1,100})\\?[\"'],\s{0,4}(?=b?\\?[\"'])"

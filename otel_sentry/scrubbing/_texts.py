@@ -88,7 +88,7 @@ class Texts:
         for position, part in enumerate(parts):
             if position % 2 or part in {"", "?", FILTERED}:
                 secret = secret and part not in {", ", " "}
-            elif secret or shapes.ID.search(part):
+            elif secret or shapes.ID.match(part):
                 parts[position] = "?"
             else:
                 secret = bool(self._keys.rule_of(part))

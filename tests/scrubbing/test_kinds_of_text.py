@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pytest
+
+from otel_sentry.scrubbing import Scrubber
+
+X = "Zq9xSekrit7Wv"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # bodies
+        f'{{"a":{{"password":{{"b":{{"c":1}},"d":"{X}"}}}}}}',
+        f'{{\\"token\\": \\"{X}\\"}}',
+        f'{{\\\\\\"token\\\\\\": \\\\\\"{X}\\\\\\"}}',
+        f"<password>{X}</password>",
+        f"<a:password x='1'><![CDATA[{X}]]></a:password>",
+        f"<secret><b>{X}",
+        f'Content-Disposition: form-data; name="password"\r\n\r\n{X}\r\n--b--',
+        f'form-data; name="api_key"; filename="x"\r\nContent-Type: text/plain\r\n\r\n{X}\r\n--b',
+        repr(f'name="password"\r\n\r\n{X}\r\n--b--'.encode()),
+        f"secret: |\n  {X}\n",
+        # encoded query strings
+        f"next=%2Fcb%3Ftoken%3D{X}%26a%3D1",
+        f"/login?next=%252Fcb%253Ftoken%253D{X}",
+        f"https://h/#access_token={X}&x=1",
+        f"q={X}%40mail.example",
+        # what Python prints
+        f"[(b'host', b'x'), (b'cookie', b'a={X}')]",
+        f'[["password", "{X}"]]',
+        f"FormData([('password', '{X}')])",
+        f"User(password=Foo(a=(1,2), b='{X}'))",
+        f"password=<Foo {X}>",
+        f"{{'name': 'password', 'value': '{X}'}}",
+        f"{{'loc': ('body', 'password'), 'msg': 'x', 'input': '{X}'}}",
+        f"{{'type': 'http', 'client': ('{X}', 1), 'scheme': 'http'}}",
+        # errors of databases and of Pydantic
+        f"DETAIL:  Key (username)=({X}) already exists.\n",
+        f"DETAIL:  Failing row contains (1, {X}, null).",
+        f"Duplicate entry '{X}' for key 'u.x'",
+        f'invalid input syntax for type integer: "{X}"',
+        f"invalid input for query argument $1: '{X}' (an integer is required)",
+        f"[type=value_error, input_value='{X}', input_type=str]",
+        f"[SQL: INSERT INTO u VALUES ('{X}')]\n[parameters: ('{X}',)]\n(Background",
+        f"[SQL: SELECT * FROM t WHERE a='{X}'",
+        f"LINE 1: SELECT '{X}'\n     ^",
+        # command lines
+        f"curl -u user:{X} http://h",
+        f"curl --user user:{X} http://h",
+        f'--password "{X}"',
+        f"//user:{X}@host/x",
+        f"cookie=a={X}; b={X}",
+    ],
+)
+def test_a_secret_leaves_every_notation(text):
+    """A secret goes from bodies, printed values, errors and command lines; once is enough."""
+    scrubbed = Scrubber().text(text)
+
+    assert X not in scrubbed
+    assert Scrubber().text(str(scrubbed)) == scrubbed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<b>bold</b> 100%25 of name=\"x\" and ('host', 'h')",
+        "[SQL: SELECT 1 FROM t WHERE a = ?]\n".replace("1", "a"),
+        "Key (id) is missing",
+        "user 123-45-678, GB82 TEST 1234, 2026-01-01",
+        "GB00WEST12345698765432",  # the check digits are wrong
+        "a%3Db, page%3D2",
+    ],
+)
+def test_the_same_notations_without_a_secret_stay(text):
+    """What only has the form of such a text stays as it is."""
+    assert Scrubber().text(text) == text
+
+
+def test_numbers_that_name_a_person():
+    """An IBAN with valid check digits and a social security number go."""
+    assert Scrubber().text("to GB82 WEST 1234 5698 7654 32 now") == "to [Filtered] now"
+    assert Scrubber().text("DE89370400440532013000") == "[Filtered]"
+    assert Scrubber().text("ssn 123-45-6789.") == "ssn [Filtered]."
+
+
+@pytest.mark.parametrize(
+    ("system", "statement", "expected"),
+    [
+        ("mysql", f'SELECT * FROM u WHERE a LIKE "{X}"', "SELECT * FROM u WHERE a LIKE ?"),
+        ("mysql", f'SELECT "{X}"', "SELECT ?"),
+        ("postgresql", 'SELECT "column" FROM "table"', 'SELECT "column" FROM "table"'),
+        ("", f'INSERT INTO u (a, b) VALUES (x, "{X}")', "INSERT INTO u (a, b) VALUES (x, ?)"),
+        ("redis", f"SET user {X}\nGET ?", "SET ? ?\nGET ?"),
+        ("redis", "PING", "PING"),
+    ],
+)
+def test_statements_of_systems(system, statement, expected):
+    """How a statement is read depends on the database, in its attribute and its description."""
+    scrubber = Scrubber()
+    for _ in range(2):  # what is remembered of one system says nothing of another
+        scrubber.statement(statement, "postgresql")
+        attributes = {"db.system": system, "db.statement": statement}
+        assert scrubber.attributes(attributes)["db.statement"] == expected
+        op = "db.redis" if system == "redis" else "db"
+        assert scrubber.description(op, statement, system) == expected
+    span = {"op": op, "description": statement, "data": {"db.system.name": system}}
+    assert scrubber.event({"spans": [span]})["spans"][0]["description"] == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("user:42:cart", "user:?:cart"),
+        ("v1:session:abcdef, page:home", "v1:session:?, page:home"),
+        ("users", "users"),
+        ("item:d41d8cd9-8f00, mail:bob@mail.example", "item:?-?, mail:[Filtered]"),
+        (f"token/{X}/x", "token/?/?"),
+        ("abcdefghijklmnopq", "?"),
+    ],
+)
+def test_keys_of_a_cache(keys, expected):
+    """Of a cache's keys the words stay, which tell its pages apart; ids and secrets go."""
+    scrubber = Scrubber()
+    assert scrubber.attributes({"cache.key": keys}) == {"cache.key": expected}
+    assert scrubber.attributes({"cache.key": [keys]}) == {"cache.key": [expected]}
+    assert scrubber.attributes({"cache.key": expected}) == {"cache.key": expected}
+    assert scrubber.description("cache.get", keys) == expected
+
+
+def test_queries_in_breadcrumbs():
+    """Breadcrumbs that sentry-sdk leaves for SQL and Redis are read as what they are."""
+    crumbs = [
+        {"category": "query", "message": f"SELECT '{X}'"},
+        {"category": "redis", "message": f"GET '{X}'", "data": {"redis.key": f"user:{X}"}},
+        {"category": "query", "message": None},
+    ]
+    event = Scrubber().event({"breadcrumbs": {"values": crumbs}})
+    assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == [
+        "SELECT ?",
+        "GET ?",
+        None,
+    ]
+    assert event["breadcrumbs"]["values"][1]["data"] == {"redis.key": "user:?"}
