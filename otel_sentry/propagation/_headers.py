@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -15,6 +16,8 @@ _SENTRY_TRACE = re.compile(r"[ \t]*([0-9a-f]{32})-([0-9a-f]{16})(?:-([01]))?[ \t
 
 # https://www.w3.org/TR/trace-context/#traceparent-header
 _TRACEPARENT = re.compile(r"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # what quote() leaves as it is
 
 # https://www.w3.org/TR/baggage/#limits
 _MAX_BAGGAGE_BYTES = 8192
@@ -54,14 +57,21 @@ def parse_baggage(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
             yield unquote(key), unquote(value.strip())
 
 
+def _quote(text: str) -> str:
+    # Most need no quoting, and to find out this way takes a fifth of the time. "replace": a lone
+    # surrogate, which no header can hold, must not stop a request.
+    return text if _UNRESERVED(text) else quote(text, safe="", errors="replace")
+
+
+_quote_key = lru_cache(maxsize=256)(_quote)  # there are few keys
+
+
 def format_baggage(entries: Iterable[tuple[str, str]]) -> str:
     """Write one ``baggage`` header; entries that W3C's limits leave no room for are left out."""
     members: list[str] = []
     left = _MAX_BAGGAGE_BYTES + 1  # the last entry needs no comma
     for key, value in entries:
-        # "replace": a lone surrogate, which no header can hold, must not stop a request.
-        name, text = quote(key, safe="", errors="replace"), quote(value, safe="", errors="replace")
-        member = f"{name}={text}"
+        member = f"{_quote_key(key)}={_quote(value)}"
         if len(member) < left and len(members) < _MAX_BAGGAGE_ENTRIES:
             left -= len(member) + 1
             members.append(member)

@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 _CELERY = "opentelemetry.instrumentation.celery"
 
-_OWN_SEGMENT = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
-"""Kinds of spans that are a transaction of their own wherever their parent lives."""
-
 _DROPPED_METHODS = ("HEAD", "OPTIONS")  # no set: an attribute may be a list
 """Probes and CORS preflights: dropped unless a rule or the callback names a rate."""
 
@@ -129,17 +126,17 @@ class SentrySampler(Sampler):
     ) -> SamplingResult:
         """Follow a parent that is not sampled."""
         state = parent.trace_state
-        is_root = parent.is_remote or kind in _OWN_SEGMENT
         if (
             self._record_unsampled
             and (parent.is_remote or parent_span.is_recording())
             and not (kind is SpanKind.CLIENT and self._talks_to_broker(parent_span))
         ):
             return SamplingResult(Decision.RECORD_ONLY, attributes, state)
-        if is_root:
-            self._unsampled.add()
         if kind is SpanKind.CLIENT and attributes:
             state = towards(state, attributes)
+        # SERVER and CONSUMER spans are transactions wherever their parent lives.
+        if kind is SpanKind.SERVER or kind is SpanKind.CONSUMER or parent.is_remote:
+            self._unsampled.add()
         return SamplingResult(Decision.DROP, None, state)
 
     def _talks_to_broker(self, parent: Any) -> bool:
@@ -160,7 +157,7 @@ class SentrySampler(Sampler):
         context = getattr(incoming, "dynamic_sampling_context", None)
         chosen = self._chosen_rate(name, kind, attributes, context)
         rate = self._rate if chosen is None else chosen
-        ot = parse_ot(incoming.get("ot", ""))
+        ot = parse_ot(incoming.get("ot", "")) if incoming else {}
         explicit = explicit_randomness(ot)
         if explicit is None and context:
             explicit = randomness_of(context.get("sample_rand", ""))
@@ -176,11 +173,12 @@ class SentrySampler(Sampler):
                 "sample_rate": rate_text(rate),
                 "sample_rand": sample_rand,
             }
+        entries: list[tuple[str, str]] = []
+        if sampled or incoming or explicit is not None:
+            th = threshold_text(rejection) if sampled else None
+            entries = with_ot(list(incoming.items()), format_ot(ot, th, explicit))
         state = SentryTraceState(
-            with_ot(
-                list(incoming.items()),
-                format_ot(ot, threshold_text(rejection) if sampled else None, explicit),
-            ),
+            entries,
             sampled=sampled,
             sample_rate=rate,
             sample_rand=sample_rand,
