@@ -51,6 +51,8 @@ bench: $(VENV)/.test ## Measure what a trace costs, beside sentry-sdk's own ways
 
 docs: $(VENV)/.test ## Renew the generated parts of the docs.
 	$(BIN)/python docs/generate.py
+	$(BIN)/otel-sentry collector-config >collector/scrubbing.yaml
+	$(BIN)/python collector/kubernetes/render_operator.py >collector/kubernetes/operator.yaml
 
 changelog: $(VENV)/.lint ## Show the changelog of the next release.
 	@$(BIN)/towncrier build --draft --version next

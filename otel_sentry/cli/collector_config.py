@@ -51,6 +51,7 @@ _BY_HAND = (
         "${1}|${2}",
     ),
     (r"(^|[^\w-])\d{3}-\d{2}-\d{4}($|[^\w-])", "${1}|${2}"),
+    (r"\b[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b", ""),
 )
 # A value; not what stands for one (?, %s, :name) nor [Filtered].
 _BARE = r"[^\s&;,\"'}\]<>)]"
@@ -143,6 +144,7 @@ def _clues() -> Iterator[str]:
     yield from sorted(w for w in words if not any(o in w for o in words if o != w))
     yield from sorted({re.escape(needle.lower()) for _, needle, _ in SHAPES} - {"://", "@"})
     yield from (r"@[\w.-]*\.[a-z]", r"://[^/\s\"]*@", r"\d{4}[ +-]?\d{4}", r"\d-\d\d-\d")
+    yield r"\b[a-z]{2}\d{2} ?\w{4}"  # an IBAN
 
 
 def _sql_statements() -> Iterator[str]:
