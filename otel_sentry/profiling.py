@@ -31,6 +31,8 @@ def start_profile(root: Span) -> Callable[[], None] | None:
     Returns:
         What ends it, to be called at the end of the root; ``None`` where there is nothing to end.
     """
+    if not root.get_span_context().trace_flags.sampled:
+        return None
     profile = try_profile_lifecycle_trace_start()
     profiler_id = get_profiler_id()
     if profiler_id is not None:

@@ -16,6 +16,7 @@ from otel_sentry._logging import report
 from otel_sentry.backends._noise import NoiseFilter
 from otel_sentry.capture import Capture, count_lost
 from otel_sentry.errors.linking import remember_root
+from otel_sentry.profiling import start_profile
 from otel_sentry.sampling.outcome import Outcome
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextvars import Context
 
-    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+    from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
     from opentelemetry.trace import SpanContext
 
     from otel_sentry.backends import Bridge
@@ -50,9 +51,14 @@ def build(bridge: Bridge) -> SpanProcessor:
         assembler,
         sender.flush,
         max_spans=bridge.settings.max_spans,
-        on_root=remember_root,
+        on_root=_start_root,
         keep=partial(_keep, bridge.unsampled, outcome),
     )
+
+
+def _start_root(root: Span) -> Callable[[], None] | None:
+    remember_root(root)
+    return start_profile(root)
 
 
 def _before_flush(unsampled: Unsampled, assembler: Assembler, timeout: float) -> None:

@@ -40,7 +40,8 @@ class SentrySpanProcessor(SpanProcessor):
         flush: Waits until what was sent has left the process; whether it did within a timeout
             in seconds.
         max_spans: Spans of one transaction, at most; the rest is counted.
-        on_root: Called with each local root when it starts (error linking).
+        on_root: Called with each local root when it starts (error linking); what it returns is
+            called when the root ends.
         keep: Asked at the end of each local root that is not sampled: whether it is sent.
     """
 
@@ -50,7 +51,7 @@ class SentrySpanProcessor(SpanProcessor):
         flush: Callable[[float], bool],
         *,
         max_spans: int = 1000,
-        on_root: Callable[[Span], None] | None = None,
+        on_root: Callable[[Span], Callable[[], None] | None] | None = None,
         keep: Callable[[ReadableSpan], bool] = lambda _: False,
     ) -> None:
         self._assembler = assembler
@@ -72,7 +73,7 @@ class SentrySpanProcessor(SpanProcessor):
                     self._assembler.count_abandoned()
                 segment = Segment(span_context.span_id, generation, self._assembler.abandoned)
                 if self._on_root is not None:
-                    self._on_root(span)
+                    segment.at_end = self._on_root(span)
             attach(span_context, segment)
             segment.open.add(span_context.span_id)
         except Exception as error:  # noqa: BLE001 - tracing must not fail the application
@@ -87,6 +88,8 @@ class SentrySpanProcessor(SpanProcessor):
                 # Started before us, or before a fork: the parent process sends it.
                 return
             is_root = span_context.span_id == segment.root_id
+            if is_root and segment.at_end is not None:
+                segment.at_end()
             if is_root or segment.root_ended:
                 if not (span_context.trace_flags.sampled or self._keeps(segment, span, is_root)):
                     return

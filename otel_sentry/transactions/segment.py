@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextvars import Context
 
     from opentelemetry.sdk.trace import ReadableSpan
@@ -28,6 +29,7 @@ class Segment:
     __slots__ = (
         "__weakref__",
         "abandoned",
+        "at_end",
         "context",
         "dropped",
         "finished",
@@ -42,6 +44,9 @@ class Segment:
         self.root_id = root_id
         self.abandoned = abandoned
         """Where the number of spans goes that are collected as garbage with the segment."""
+
+        self.at_end: Callable[[], None] | None = None
+        """Called when the local root ends."""
 
         self.generation = generation
         """The process (counted in forks) in which the segment was opened."""
