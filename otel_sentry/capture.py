@@ -121,7 +121,7 @@ class Capture:
         crumbs = [*self._breadcrumbs(), *event.get("breadcrumbs", {}).get("values", ())]
         if crumbs:
             whole["breadcrumbs"] = {"values": sorted(crumbs, key=_time)}
-        meta = merged(added.get("_meta", {}), remarks(whole))
+        meta = merged(merged(added.get("_meta", {}), event.get("_meta", {})), remarks(whole))
         if meta:
             whole["_meta"] = meta
         return whole

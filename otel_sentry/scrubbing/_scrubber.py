@@ -74,6 +74,8 @@ class Scrubber:
         # MAX_KNOWN_KEYS.
         self._ordinary: set[str] = set()
 
+    remarks = staticmethod(remarks)
+
     def is_sensitive(self, key: str) -> bool:
         """Return whether the value under ``key`` must not leave the process."""
         return bool(self._keys.rule_of(key))

@@ -76,11 +76,11 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     if breadcrumbs:
         breadcrumbs.sort(key=lambda crumb: crumb["timestamp"])
         event["breadcrumbs"] = {"values": breadcrumbs[-_MAX_BREADCRUMBS:]}
-    spans = [
-        _span(span, trace_id, said.text, translate)
-        for span in tree.children
-        if not (said := translate(span)).is_noise
-    ]
+    said = [(span, words) for span in tree.children if not (words := translate(span)).is_noise]
+    spans = [_span(span, trace_id, words.text, translate) for span, words in said]
+    meta = {str(position): words.meta for position, (_, words) in enumerate(said) if words.meta}
+    if meta:
+        event["_meta"] = {"spans": meta}
     return Transaction(event, spans)
 
 

@@ -8,7 +8,7 @@ database. Looking a translation up costs a tenth of making it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,9 @@ class Words:
     """``op``, ``status``, ``origin``, ``description`` and ``data``, as they stand in a span."""
 
     is_noise: bool
+
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Which rules removed something from the fields, as Sentry's ``_meta`` says it."""
 
     @cached_property
     def text(self) -> str:
@@ -125,12 +128,12 @@ class Translator:
         name = plain_text(span.name)
         meaning = infer(name, span.kind, attributes)
         description = meaning.description
-        scrub = self._scrubber.statement if meaning.op == "db" else self._scrubber.text
+        system = attributes.get("db.system.name", attributes.get("db.system"))
         fields = {
             "op": meaning.op,
             "status": sentry_status(span.status, attributes),
             "origin": _origin(span),
-            "description": scrub(description),
+            "description": self._scrubber.description(meaning.op, description, system),
             "data": self._scrubber.attributes(_data(span, attributes)),
         }
         return Words(
@@ -138,6 +141,7 @@ class Translator:
             meaning.source,
             fields,
             self._is_noise(span),
+            self._scrubber.remarks(fields),
         )
 
 

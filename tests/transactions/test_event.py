@@ -130,6 +130,16 @@ def test_links():
     assert event["spans"][0]["links"] == [expected]
 
 
+def test_what_was_removed_is_said_beside_it():
+    """`_meta` names the rule at the position of the span; without a secret there is none."""
+    children = [make_span(2, 1), make_span(3, 1, attributes={"password": "x"})]
+    event = transaction_event(Tree(make_span(), children), Translator(Scrubber())).event
+
+    remark = {"": {"rem": [["sensitive_key", "s"]]}}
+    assert event["_meta"] == {"spans": {"1": {"data": {"password": remark}}}}
+    assert "_meta" not in make_event()
+
+
 def test_status_message():
     """The description of a status arrives."""
     event = make_event(status=Status(StatusCode.ERROR, "disk full"))
