@@ -88,6 +88,11 @@ def _plain(part: str) -> str:
     """Return what one part of Python's expression is in RE2."""
     if part == r"\Z":
         return r"\z"
+    # Python's \\w knows all letters, RE2's those of ASCII.
+    if part.startswith("["):
+        return part.replace(r"[^\W\d_]", r"\p{L}").replace(r"\w", r"\p{L}\p{N}_")
+    if part == r"\w":
+        return r"[\p{L}\p{N}_]"
     if part == "(":
         return "(?:"
     counts = re.fullmatch(r"\{(\d*),?(\d*)\}", part)

@@ -53,13 +53,19 @@ _BY_HAND = (
     (r"(^|[^\w-])\d{3}-\d{2}-\d{4}($|[^\w-])", "${1}|${2}"),
     (r"\b[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b", ""),
 )
-# A value; not what stands for one (?, %s, :name) nor [Filtered].
+# A value; not what stands for one (?, %s, :name) nor [Filtered]. What follows a comma or a quote
+# without a space belongs to it.
+_QUOTED = (
+    r"\\\"(?:[^\"\\]|\\\\(?:\\.)?|\\[^\"\\])*(?:\\\")?"
+    r"|[A-Za-z]{0,2}\"(?:[^\"\\]|\\.)*\"?|[A-Za-z]{0,2}'(?:[^'\\]|\\.)*'?"
+)
 _BARE = r"[^\s&;,\"'}\]<>)]"
 _VALUE = (
     r"(?:(?i:bearer|basic|digest|token)\s{1,4})?"
-    r"(?:\\?\"[^\"]*\"?|'[^']*'?|\[[^F\]][^\]]*\]?"
-    rf"|(?:[^\s&;,\"'}}\]<>)\[?%:]|%[^s(\s]|:[^a-z_\s]){_BARE}*)"
+    rf"(?:{_QUOTED}|\[[^F\]][^\]]*\]?|\{{[^}}]*\}}?|\([^)]*\)?"
+    rf"|(?:[^\s&;,\"'}}\]<>)\[{{(?%:]|%[^s(\s]|:[^a-z_\s]){_BARE}*(?:[;,\"']{_BARE}+)*)"
 )
+_LINE = r"[^\[\r\n\"'](?:[^\r\n\"'=]|=(?:\"[^\"\r\n]*\")?)*"
 
 _SQL = (
     (r"'(?:[^']|'')*'?", "?"),
@@ -143,7 +149,7 @@ def _clues() -> Iterator[str]:
     words = {*SENSITIVE_WORDS, *ends, "basic", "digest"}
     yield from sorted(w for w in words if not any(o in w for o in words if o != w))
     yield from sorted({re.escape(needle.lower()) for _, needle, _ in SHAPES} - {"://", "@"})
-    yield from (r"@[\w.-]*\.[a-z]", r"://[^/\s\"]*@", r"\d{4}[ +-]?\d{4}", r"\d-\d\d-\d")
+    yield from (r"@[^\s@]*\.[^\d\s]", r"://[^/\s\"]*@", r"\d{4}[ +-]?\d{4}", r"\d-\d\d-\d")
     yield r"\b[a-z]{2}\d{2} ?\w{4}"  # an IBAN
 
 
@@ -167,7 +173,9 @@ def _patterns() -> Iterator[tuple[str, str]]:
     from otel_sentry.scrubbing import FILTERED
     from otel_sentry.scrubbing._shapes import SHAPES
 
+    yield rf"((?i:authorization|cookie)\s{{0,4}}:\s{{0,4}}){_LINE}", f"${{1}}{FILTERED}"
     yield _pairs(), f"${{1}}{FILTERED}"
+    yield rf"(--?{_sensitive_names()}\s{{1,4}})[^\s\[-]\S*", f"${{1}}{FILTERED}"
     for _, needle, shape in SHAPES:
         pattern = shape.pattern
         if needle not in pattern.replace("\\", ""):
@@ -180,14 +188,21 @@ def _patterns() -> Iterator[tuple[str, str]]:
         yield pattern, f"{before}{FILTERED}{behind}"
 
 
-def _pairs() -> str:
-    """Return the pattern of ``key=value``, ``"key": "value"`` and the like inside a text."""
+def _sensitive_names() -> str:
+    """Return the pattern of a sensitive key inside a text."""
     from otel_sentry.scrubbing import SENSITIVE_WORDS
 
     words = sorted(SENSITIVE_WORDS)
     return (
-        rf"((?:(?:(?i:^|[^a-z])(?i:{'|'.join(words)})|[a-z0-9](?:{_capitalised(words)}))"
-        rf"(?:[A-Z0-9._%-][\w.%-]*)?|{_phrases()}[\w.%-]*)"
+        rf"(?:(?:(?i:^|[^a-z]|%[0-9a-f][0-9a-f])(?i:{'|'.join(words)})"
+        rf"|[a-z0-9](?:{_capitalised(words)}))(?:[A-Z0-9._%-][\w.%-]*)?|{_phrases()}[\w.%-]*)"
+    )
+
+
+def _pairs() -> str:
+    """Return the pattern of ``key=value``, ``"key": "value"`` and the like inside a text."""
+    return (
+        rf"({_sensitive_names()}"
         r"(?:\[[\w-]{0,40}\])?\\?[\"']?[\])]?\s{0,4}(?:=>|[=!]?=|:)\s{0,4})" + _VALUE
     )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +16,8 @@ from otel_sentry.cli._demo_shop import run_shop
 from otel_sentry.cli._demo_visit import SECRETS, visit, wait_for_order
 from otel_sentry.cli.tail._server import Response
 from otel_sentry.cli.tail.receiver import Receiver
+from tests import test_scrubbing as sdk
+from tests.collector.otlp import Sent, encode, post
 from tests.collector.running import (
     FOLDER,
     ROOT,
@@ -129,6 +132,38 @@ def test_the_collector_keeps_what_is_harmless(scrubbed):
     assert {key: span["attributes"].get(key) for key in HARMLESS} == HARMLESS
     assert span["attributes"]["url.query"] == "page=2&token=[Filtered]&sort=name"
     assert span["attributes"]["db.statement"] == "SELECT * FROM users WHERE name = ? AND pin = ?"
+
+
+def table(test) -> list:
+    """Return the rows that a test is parametrized with."""
+    return [getattr(row, "values", row) for row in test.pytestmark[0].args[1]]
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"\w{4,}", text))
+
+
+def test_the_collector_removes_what_the_sdk_removes(tmp_path):
+    """Of the texts and keys that the SDK's tests are made of, the sidecar leaves no secret."""
+    # `user[name]=...`: the sidecar knows personal data by attribute keys only.
+    texts = [row for row in table(sdk.test_secrets_leave_a_text) if "user[name]" not in row[0]]
+    keys = [row if isinstance(row, str) else row[0] for row in table(sdk.test_sensitive_keys)]
+    spans = [Sent(1, n, attributes={"note": row[0]}) for n, row in enumerate(texts, 1)]
+    spans += [Sent(2, 1000 + n, attributes={key: CANARY}) for n, key in enumerate(keys)]
+    with (
+        Receiver() as sentry,
+        run_collector(tmp_path, *SIDECAR, environment=settings(sentry, tmp_path / "s")) as sidecar,
+    ):
+        assert post(sidecar.url, encode(spans)) == 200
+        sentry.wait_for(lambda seen: len(seen.spans()) == len(spans), 10, "spans")
+    by_id = {int(span["span_id"], 16): span["attributes"] for span in sentry.spans()}
+    leaks = {
+        row[0]: by_id[n]["note"]
+        for n, row in enumerate(texts, 1)
+        if (words(row[0]) - words(row[1])) & words(by_id[n]["note"])
+    }
+    assert not leaks
+    assert {by_id[1000 + n][key] for n, key in enumerate(keys)} == {"****"}
 
 
 @pytest.fixture(scope="module")
