@@ -34,13 +34,9 @@ def flush() -> None:
     again = _ran_out and started - _ran_out[0] < _SAME_END_SECONDS
     seconds = _AGAIN_SECONDS if again else EXIT_SECONDS
     with never_raise("flushing"):
+        providers = (get_logger_provider(), get_meter_provider(), get_tracer_provider())
         # All at once: one that hangs takes no time from the others.
-        threads = [
-            _flushing(provider) for provider in (get_logger_provider(), get_meter_provider())
-        ]
-        flush_traces = getattr(get_tracer_provider(), "force_flush", None)
-        if flush_traces is not None:
-            flush_traces(int(seconds * 1000))
+        threads = [_flushing(provider) for provider in providers]
         sentry_sdk.flush(seconds)
         for thread in filter(None, threads):
             thread.join(max(0.0, started + seconds - time.monotonic()))
@@ -49,7 +45,7 @@ def flush() -> None:
 
 
 def _flushing(provider: Any) -> threading.Thread | None:
-    """Let a provider of logs or metrics flush in a thread: what it waits for has no limit."""
+    """Let a provider flush in a thread: what it waits for may have no limit."""
     force_flush = getattr(provider, "force_flush", None)
     if force_flush is None:
         return None

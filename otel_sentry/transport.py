@@ -38,6 +38,9 @@ _MAX_RATE_LIMITS = 64
 _BACKOFF_SECONDS = 60
 """Where an answer of 429 names no time that can be read."""
 
+_LAST_SECONDS = 0.2
+"""How long a flush may take where the time that all share at the end is over."""
+
 _SAY_AGAIN_SECONDS = 60.0
 
 # A gzip header, a window of 8 KiB, and little memory: zlib's own defaults clear 256 KiB for each
@@ -57,6 +60,7 @@ class SentryTransport(HttpTransport):
         self._counting = threading.RLock()
         self._direct: dict[Any, tuple[Any, str]] = {}  # bound: the kinds of endpoint, two
         self._silent_until = 0.0
+        self._end_by: float | None = None  # at the interpreter's end
         super().__init__(options)
         # sentry-sdk makes a record for each envelope, for a filter to throw away.
         level = logging.DEBUG if options.get("debug") else logging.INFO
@@ -186,6 +190,11 @@ class SentryTransport(HttpTransport):
     ) -> bool:
         """Send everything queued; whether all left within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
+        if not threading.main_thread().is_alive():
+            # The interpreter ends: OpenTelemetry and sentry-sdk flush one after the other.
+            self._end_by = self._end_by or deadline
+            timeout = max(self._end_by - time.monotonic(), _LAST_SECONDS)
+            deadline = time.monotonic() + timeout
         if self.before_flush is not None:
             self.before_flush(timeout)
         worker: Any = self._worker
