@@ -8,7 +8,8 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,9 @@ class FarEnd:
         self.mode = TAKE
         self.answered: Counter[str] = Counter()
         """Types of the items that were answered by something else than the receiver."""
+
+        self.arrivals: deque[tuple[float, str]] = deque(maxlen=100_000)
+        """When each request came, and the type of its first item."""
 
         self.requests = 0
         self.connections = 0
@@ -166,6 +170,7 @@ class FarEnd:
         body = reader.read(length)
         self.requests += 1
         kinds = _kinds(body, headers)
+        self.arrivals.append((time.time(), kinds[0]))
         mode = self.mode
         if mode.kinds and not mode.kinds & set(kinds):
             mode = TAKE
