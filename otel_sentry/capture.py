@@ -132,10 +132,11 @@ class Capture:
         for part, key in _OF_PROCESS:
             if key in added.get(part, ()):
                 value = added[part].pop(key)
+                seen = (value, self._scrubber.callback)
                 before, plain = self._known.get((part, key), (None, None))
-                if before != value:
+                if before != seen:
                     plain = self._serialize({part: {key: value}}, options)[part][key]
-                    self._known[part, key] = (copy(value), plain)
+                    self._known[part, key] = ((copy(value), seen[1]), plain)
                 same[part, key] = plain
         if any(added.values()):
             added = self._serialize(added, options)

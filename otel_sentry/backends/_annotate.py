@@ -40,7 +40,7 @@ class Annotator:
         self._everywhere = {"sentry.environment": bridge.settings.environment}
         if release:
             self._everywhere["sentry.release"] = release
-        self._resource: tuple[Resource | None, Resource | None] = (None, None)
+        self._resource: tuple[dict[str, Any], Resource | None] = ({}, None)
 
     def __call__(self, span: ReadableSpan) -> ReadableSpan | None:
         """Return an annotated copy without secrets; ``None``: the span is noise."""
@@ -77,10 +77,11 @@ class Annotator:
 
     def resource(self, resource: Resource) -> Resource:
         """Return the resource without secrets; nearly always that of the last call."""
+        attributes = self.words.resource(resource)
         known, scrubbed = self._resource
-        if known is not resource or scrubbed is None:
-            scrubbed = Resource(self.words.attributes(resource.attributes), resource.schema_url)
-            self._resource = (resource, scrubbed)
+        if known is not attributes or scrubbed is None:
+            scrubbed = Resource(attributes, resource.schema_url)
+            self._resource = (attributes, scrubbed)
         return scrubbed
 
     def _attributes(self, span: ReadableSpan, words: Words) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class ScrubbingLogExporter(LogRecordExporter):
 
     def _scrub(self, readable: ReadableLogRecord) -> ReadableLogRecord:
         record = copy(readable.log_record)
-        record.body = self._scrubber.attributes({"body": record.body})["body"]
+        record.body = self._scrubber.attributes({"body": record.body}).get("body")
         record.attributes = self._scrubber.attributes(record.attributes or {})
         if record.event_name:
             record.event_name = self._scrubber.text(record.event_name)

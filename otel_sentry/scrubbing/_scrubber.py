@@ -76,6 +76,11 @@ class Scrubber:
 
     remarks = staticmethod(remarks)
 
+    @property
+    def callback(self) -> Callable[[str, Any, str | None], Any] | None:
+        """Who has the last word; what was scrubbed under another one is scrubbed anew."""
+        return self._options.scrub
+
     def is_sensitive(self, key: str) -> bool:
         """Return whether the value under ``key`` must not leave the process."""
         return bool(self._keys.rule_of(key))

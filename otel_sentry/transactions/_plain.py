@@ -1,4 +1,4 @@
-"""Make values plain: what can be written as JSON, read by Relay, and is not too long."""
+"""Make values plain: what can be written as JSON, read by Relay, and, in the end, is not too long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_TEXT = 8192
-"""Characters of one value; a longer one is cut and ends with an ellipsis."""
+"""Characters of one value that is sent; a longer one is cut and ends with an ellipsis."""
+
+_MAX_READ = 8 * MAX_TEXT
+"""Characters of one value that are looked at: a secret at the cut must not be cut in two."""
 
 MAX_ITEMS = 128
 """Items of one list or mapping."""
@@ -27,8 +30,7 @@ def plain_mapping(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 def plain_text(text: str) -> str:
     """Return text without lone surrogates, which no JSON parser takes, and of bounded length."""
-    if len(text) > MAX_TEXT:
-        text = text[: MAX_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    text = text[:_MAX_READ]
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -43,7 +45,7 @@ def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return a ki
         # JSON has no NaN and no infinity.
         return value if isfinite(value) else str(value)
     if isinstance(value, bytes):
-        return plain_text(value[:MAX_TEXT].decode("utf-8", "replace"))
+        return plain_text(value[:_MAX_READ].decode("utf-8", "replace"))
     if depth >= _MAX_DEPTH:
         return "\N{HORIZONTAL ELLIPSIS}"
     if isinstance(value, (list, tuple)):
@@ -54,3 +56,16 @@ def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return a ki
             for key, item in list(value.items())[:MAX_ITEMS]
         }
     return plain_text(str(value))
+
+
+def shorten(value: Any) -> Any:
+    """Return a plain value with texts of at most :data:`MAX_TEXT` characters."""
+    if isinstance(value, str):
+        if len(value) <= MAX_TEXT:
+            return value
+        return value[: MAX_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    if isinstance(value, list):
+        return [shorten(item) for item in value]
+    if isinstance(value, dict):
+        return {key: shorten(item) for key, item in value.items()}
+    return value

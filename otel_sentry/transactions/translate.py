@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import SpanKind
 
 from otel_sentry.semantics import extra_data, infer, sentry_status
-from otel_sentry.transactions._plain import plain_mapping, plain_text
+from otel_sentry.transactions._plain import plain_mapping, plain_text, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,7 +73,7 @@ class Translator:
         self._scrubber = scrubber
         self._is_noise = is_noise
         self._known: dict[Any, Words] = {}  # bounded by the two numbers above
-        self._resource: tuple[Resource | None, dict[str, Any]] = (None, {})
+        self._resource: tuple[Any, dict[str, Any]] = (None, {})
 
     def __call__(self, span: ReadableSpan) -> Words:
         """Return the span's translation."""
@@ -95,6 +95,7 @@ class Translator:
             status.description,
             tuple(said),
             tuple(values),
+            self._scrubber.callback,  # init() may come after the first spans
             types,  # 1, 1.0 and True are equal, and not the same to say
         )
         try:
@@ -111,16 +112,19 @@ class Translator:
 
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return attributes of events and links, plain and scrubbed."""
-        return self._scrubber.attributes(plain_mapping(attributes))
+        scrubbed: dict[str, Any] = shorten(self._scrubber.attributes(plain_mapping(attributes)))
+        return scrubbed
 
     def text(self, text: str) -> str:
         """Return a free text, plain and scrubbed."""
-        return self._scrubber.text(plain_text(text))
+        shortened: str = shorten(self._scrubber.text(plain_text(text)))
+        return shortened
 
     def resource(self, resource: Resource) -> dict[str, Any]:
         """Return the resource's attributes; nearly always those of the last call."""
-        if self._resource[0] is not resource:
-            self._resource = (resource, self.attributes(resource.attributes))
+        seen = (resource, self._scrubber.callback)
+        if self._resource[0] != seen:
+            self._resource = (seen, self.attributes(resource.attributes))
         return self._resource[1]
 
     def _translate(self, span: ReadableSpan, said: dict[str, Any]) -> Words:
@@ -133,11 +137,11 @@ class Translator:
             "op": meaning.op,
             "status": sentry_status(span.status, attributes),
             "origin": _origin(span),
-            "description": self._scrubber.description(meaning.op, description, system),
-            "data": self._scrubber.attributes(_data(span, attributes)),
+            "description": shorten(self._scrubber.description(meaning.op, description, system)),
+            "data": shorten(self._scrubber.attributes(_data(span, attributes))),
         }
         return Words(
-            self._scrubber.text(meaning.name),
+            shorten(self._scrubber.text(meaning.name)),
             meaning.source,
             fields,
             self._is_noise(span),

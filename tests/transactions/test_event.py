@@ -12,6 +12,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from sentry_relay.processing import StoreNormalizer
 
 from otel_sentry.capture import outline
+from otel_sentry.options import Options
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transactions.event import transaction_event
 from otel_sentry.transactions.translate import Translator
@@ -245,3 +246,30 @@ def test_values_that_are_equal_and_not_the_same(values):
 
     said = [span["data"]["n"] for span in event["spans"]]
     assert json.dumps(said) == json.dumps(values)
+
+
+def test_a_secret_at_the_cut_of_a_long_value():
+    """A long value is scrubbed before it is cut: half a secret is one, too."""
+    secret = "4111 1111 1111 1111"
+    text = "x" * (8192 - 12) + f" {secret} " + "y" * 9000
+
+    event = make_event(name=text, attributes={"note": text, "list": [text]})
+
+    data = event["contexts"]["trace"]["data"]
+    for value in (event["transaction"], data["note"], data["list"][0]):
+        assert "4111" not in value
+        assert len(value) == 8192
+
+
+def test_a_callback_that_comes_late():
+    """What was translated before `init(scrub=...)` is translated anew."""
+    options = Options()
+    translate = Translator(Scrubber(options=options))
+    tree = Tree(make_span(kind=SpanKind.SERVER), [make_span(2, 1, attributes={"note": "mine"})])
+
+    before = whole(transaction_event(tree, translate))
+    options.scrub = lambda _path, value, _rule: "gone" if value == "mine" else value
+    after = whole(transaction_event(tree, translate))
+
+    assert before["spans"][0]["data"]["note"] == "mine"
+    assert after["spans"][0]["data"]["note"] == "gone"
