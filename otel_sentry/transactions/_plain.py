@@ -1,4 +1,4 @@
-"""Make values plain: what can be written as JSON, read by Relay, and, in the end, is not too long."""
+"""Make values plain: what can be written as JSON and read by Relay, and of bounded length."""
 
 from __future__ import annotations
 
