@@ -97,7 +97,11 @@ def bridge_from(environ: Mapping[str, str]) -> Bridge:
     return build_bridge(Settings.from_env(environ))
 
 
-def build_bridge(settings: Settings, options: Options | None = None) -> Bridge:
+def build_bridge(
+    settings: Settings,
+    options: Options | None = None,
+    adopter: Callable[[Hooks, Options, int], Adopter] = Adopter,
+) -> Bridge:
     """Build what the backends share, and Sentry's client where there is a DSN."""
     options = options or Options()
     scrubber = Scrubber(
@@ -111,7 +115,7 @@ def build_bridge(settings: Settings, options: Options | None = None) -> Bridge:
     client = None
     if settings.dsn:
         hooks = Hooks(scrubber, propagator.dynamic_sampling_context, options)
-        Adopter(hooks, options, settings.connections).start()
+        adopter(hooks, options, settings.connections).start()
         client = set_up_client(settings, options.sentry)
     return Bridge(settings, scrubber, propagator, client, options)
 
