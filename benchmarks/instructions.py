@@ -1,74 +1,85 @@
 """
-Instructions executed for one trace, peers side by side: steadier than time on a busy machine.
+Instructions executed for one trace: steadier than time on a busy machine.
 
-    python benchmarks/instructions.py [--children 10]
+    python benchmarks/instructions.py [--peers bdeh] [--children 10]
 
-Each contender runs twice under valgrind, with 80 and with 240 traces; the difference is what 160
-traces cost, background threads and sending included. Needs valgrind.
+Each contender runs twice under valgrind, with 40 and with 120 traces; the difference is what 80
+traces cost, background threads and sending included. The numbers vary by one or two per cent from
+run to run. Needs valgrind. tests/test_benchmarks.py is the guard that uses it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-from micro import CONTENDERS, contender
+import peers
+from micro import trace_maker
+from sink import Sink
 
-FEW, MANY, BATCH = 80, 240, 40
-
-
-def run_one(name: str, dsn: str, children: int, traces: int) -> None:
-    """Make traces in this process; a batch fits into every contender's queue."""
-    one, flush = contender(name, dsn, children)
-    for number in range(traces):
-        one()
-        if number % BATCH == BATCH - 1 and flush:
-            flush()
+FEW, MANY, BATCH = 40, 120, 20
 
 
-def count(name: str, children: int, traces: int) -> int:
-    """Return the instructions of a process that makes so many traces, all of which arrive."""
-    from otel_sentry.cli.tail.receiver import Receiver
+class LostError(Exception):
+    """Not all transactions arrived; the count would be worth nothing."""
 
-    with Receiver(keep=100_000) as far_end:
+
+def instructions(peer: str, children: int = 10) -> float:
+    """
+    Return the instructions of one trace.
+
+    Raises:
+        LostError: The far end has not seen all of them.
+        subprocess.CalledProcessError: valgrind or the contender failed.
+    """
+    few, many = (_count(peer, children, traces) for traces in (FEW, MANY))
+    return (many - few) / (MANY - FEW)
+
+
+def _count(peer: str, children: int, traces: int) -> int:
+    with Sink() as sink:
         valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no"]
         valgrind += ["--cachegrind-out-file=/dev/null"]
-        command = [*valgrind, sys.executable, __file__, "--run", name, far_end.dsn, str(traces)]
-        command += ["--children", str(children)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        arrived = len(far_end.transactions())
-    if not name.startswith("otel") and arrived != traces:
-        sys.exit(f"{name}: {traces - arrived} of {traces} lost")
+        done = subprocess.run(
+            [*valgrind, sys.executable, __file__, "--worker", str(children), str(traces)],
+            env=peers.environment(peer, 1.0, sink.dsn(1), sink.otlp(1)),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        arrived = sink.arrived().get(1, {}).get("roots", 0)
+    if peer not in peers.SILENT and arrived != traces:
+        raise LostError(f"({peer}): {arrived} of {traces} traces arrived")
     found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
     return int(found[1].replace(",", ""))
 
 
+def _worker(children: int, traces: int) -> None:
+    peer = os.environ["BENCH_PEER"]
+    flush = peers.set_up(peer)
+    one = trace_maker(peer, children)
+    for number in range(traces):
+        one()
+        if number % BATCH == BATCH - 1:  # a batch fits into every contender's queue
+            flush()
+
+
 def main() -> int:
-    """Run all contenders and print the table."""
+    """Count, and print a line for each contender."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--peers", default="bdeh", help="letters: see benchmarks/peers.py")
     parser.add_argument("--children", type=int, default=10)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.run:
-        name, dsn, traces = args.run
-        run_one(name, dsn, args.children, int(traces))
+    if args.worker:
+        _worker(*args.worker)
         return 0
-    per_trace = {}
-    for name in CONTENDERS:
-        few, many = (count(name, args.children, traces) for traces in (FEW, MANY))
-        per_trace[name] = (many - few) / (MANY - FEW)
-        print(f"{name:24}{per_trace[name] / 1000:12,.0f} thousand instructions a trace")
-    base = per_trace["otel"]
-    ratio = (per_trace["ours"] - base) / (per_trace["sentry_span_processor"] - base)
-    print(f"added over otel: {ratio:.2f}x of sentry_span_processor")
-    print(f"total: {per_trace['ours'] / per_trace['sentry_native']:.2f}x of sentry_native")
-    if args.json:
-        args.json.write_text(json.dumps(per_trace, indent=2) + "\n")
+    for peer in args.peers:
+        count = instructions(peer, args.children)
+        print(f"({peer}) {peers.PEERS[peer]:34}{count / 1000:9,.0f} thousand instructions a trace")
     return 0
 
 

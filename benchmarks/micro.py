@@ -1,12 +1,11 @@
 """
-CPU time of one trace (a root and N database spans, no framework), peers side by side.
+The micro workload: one trace, a root and N database spans, without any framework.
 
-    python benchmarks/micro.py [--children 10] [--rounds 5] [--seconds 1.0]
-
-Each contender runs in a process of its own against a far end that answers at once; rounds are
+Each contender runs in a process of its own, which makes traces when it is told to; bursts are
 interleaved. `request` is CPU time of the thread that makes the spans, `total` that of the process,
-background threads included, until everything has left it. The far end counts what arrived: a
-contender that lost something is not reported.
+background threads included, until everything has left it.
+
+    python benchmarks/micro.py [--peers bdeh] [--children 10] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -18,38 +17,12 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-RATE = 200  # traces a second
-CONTENDERS = ("otel", "ours", "sentry_native", "sentry_span_processor", "otel_off")
+import peers
+from sink import Sink
 
-
-def _make_tracer(name: str, dsn: str):
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
-
-    flush = None
-    if name == "ours":
-        from otel_sentry import pipeline
-        from otel_sentry.settings import Settings
-
-        pipeline.configure(Settings.from_env({"SENTRY_DSN": dsn, "SENTRY_TRACES_SAMPLE_RATE": "1"}))
-        provider = trace.get_tracer_provider()
-        flush = provider.force_flush
-    elif name == "sentry_span_processor":
-        import sentry_sdk
-        from sentry_sdk.integrations.opentelemetry import SentrySpanProcessor
-
-        sentry_sdk.init(dsn, traces_sample_rate=1.0, instrumenter="otel")
-        provider = TracerProvider(sampler=ALWAYS_ON)
-        provider.add_span_processor(SentrySpanProcessor())
-        flush = lambda: sentry_sdk.flush(60)  # noqa: E731
-    else:
-        provider = TracerProvider(sampler=ALWAYS_ON if name == "otel" else ALWAYS_OFF)
-    return provider.get_tracer("opentelemetry.instrumentation.sqlalchemy"), flush
-
-
+SPANS_A_SECOND = 2200  # 200 traces with ten children; the same for all
+WARM_UP = 30
 ROOT = {
     "http.request.method": "GET",
     "http.route": "/items/{item_id}",
@@ -70,7 +43,48 @@ CHILD = {
 }
 
 
-def _otel_trace(tracer, children: int):
+class Contender:
+    """A contender's process, seen from the harness; a context manager."""
+
+    def __init__(self, peer: str, rate: float, dsn: str, otlp: str) -> None:
+        self.peer, self.rate = peer, rate
+        self.made: dict[str, int] = {"traces": 0, "spans": 0}
+        self._environ = peers.environment(peer, rate, dsn, otlp)
+
+    def __enter__(self):
+        command = [sys.executable, __file__, "--worker"]
+        self._process = subprocess.Popen(
+            command, stdin=-1, stdout=-1, text=True, env=self._environ, bufsize=1
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def burst(self, children: int, traces: int) -> dict[str, float]:
+        """Make traces; return microseconds of CPU time a trace, by thread."""
+        self._process.stdin.write(f"{children} {traces}\n")
+        figures = json.loads(self._process.stdout.readline())
+        self.made["traces"] += traces
+        self.made["spans"] += traces * (children + 1)
+        return figures
+
+
+def trace_maker(peer: str, children: int):
+    """Return a function that makes one trace."""
+    if peer == "a":
+        return lambda: None
+    if peer == "d":
+        return _native_trace(children)
+    from opentelemetry import trace
+
+    return otel_trace(trace.get_tracer("opentelemetry.instrumentation.sqlalchemy"), children)
+
+
+def otel_trace(tracer, children: int):
+    """Return a function that makes one trace with OpenTelemetry's API."""
     from opentelemetry.trace import SpanKind
 
     def one() -> None:
@@ -98,108 +112,64 @@ def _native_trace(children: int):
     return one
 
 
-def contender(name: str, dsn: str, children: int):
-    """Return what makes one trace, and what waits until all have left (or None)."""
-    if name == "sentry_native":
-        import sentry_sdk
-
-        sentry_sdk.init(dsn, traces_sample_rate=1.0)
-        return _native_trace(children), lambda: sentry_sdk.flush(60)
-    tracer, flush = _make_tracer(name, dsn)
-    return _otel_trace(tracer, children), flush
+def _worker() -> None:
+    peer = os.environ["BENCH_PEER"]
+    flush = peers.set_up(peer)
+    for line in sys.stdin:
+        children, traces = map(int, line.split())
+        print(json.dumps(_burst(trace_maker(peer, children), flush, children, traces)), flush=True)
 
 
-def run_one(name: str, dsn: str, children: int, seconds: float) -> None:
-    """Run one contender in this process and print its figures as JSON."""
-    one, flush = contender(name, dsn, children)
-    for _ in range(30):
-        one()
-    if flush:
-        flush()
+def _burst(one, flush, children: int, traces: int) -> dict[str, float]:
     # At a fixed rate, the same for all: caches are as cold as between requests, and no queue
     # overflows, which would make a contender look cheap.
-    traces = 0
+    interval = (children + 1) / SPANS_A_SECOND
     request = 0.0
     total = time.process_time()
     due = time.monotonic()
-    end = due + seconds
-    while due < end:
-        due += 1 / RATE
+    for _ in range(traces):
+        due += interval
         time.sleep(max(0.0, due - time.monotonic()))
         started = time.thread_time()
         one()
         request += time.thread_time() - started
-        traces += 1
-    if flush:
-        flush()
-    total = time.process_time() - total
-    result = {"name": name, "traces": traces + 30}
-    print(json.dumps({**result, "request": request / traces * 1e6, "total": total / traces * 1e6}))
-
-
-def end_of_root(children: int) -> float:
-    """Return how long the end of a root blocks its caller, in microseconds (median of 50)."""
-    from opentelemetry.trace import set_span_in_context
-
-    tracer, flush = _make_tracer("ours", "http://public@127.0.0.1:9/1")
-    times = []
-    for _ in range(50):
-        root = tracer.start_span("root")
-        context = set_span_in_context(root)
-        for _ in range(children):
-            tracer.start_span("child", context).end()
-        started = time.perf_counter()
-        root.end()
-        times.append((time.perf_counter() - started) * 1e6)
     flush()
-    return statistics.median(times)
+    total = time.process_time() - total
+    return {"request": request / traces * 1e6, "total": total / traces * 1e6}
 
 
 def main() -> int:
-    """Run all contenders and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    """Run some contenders and print a table: for work on the code, and profilers."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--peers", default="bdeh", help="letters: see benchmarks/peers.py")
     parser.add_argument("--children", type=int, default=10)
+    parser.add_argument("--rate", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--only", default=",".join(CONTENDERS))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--run", nargs=2, metavar=("NAME", "DSN"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.run:
-        run_one(*args.run, args.children, args.seconds)
+    if args.worker:
+        _worker()
         return 0
-    from otel_sentry.cli.tail.receiver import Receiver
-
-    results: dict[str, list[dict]] = {name: [] for name in args.only.split(",")}
-    for _ in range(args.rounds):
-        for name, runs in results.items():
-            with Receiver(keep=1_000_000) as far_end:
-                command = [sys.executable, __file__, "--run", name, far_end.dsn]
-                command += ["--children", str(args.children), "--seconds", str(args.seconds)]
-                done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=os.environ)
-                figures = json.loads(done.stdout)
-                arrived = len(far_end.transactions())
-            if not name.startswith("otel") and arrived != figures["traces"]:
-                print(f"{name}: {figures['traces'] - arrived} of {figures['traces']} lost")
-                return 1
-            runs.append(figures)
-    medians = {
-        name: {key: statistics.median(r[key] for r in runs) for key in ("request", "total")}
-        for name, runs in results.items()
-    }
-    print(f"{'':24}{'request µs':>12}{'total µs':>12}")
-    for name, figures in medians.items():
-        print(f"{name:24}{figures['request']:12.0f}{figures['total']:12.0f}")
-    if {"otel", "ours", "sentry_span_processor"} <= set(medians):
-        base, ours, theirs = (medians[n] for n in ("otel", "ours", "sentry_span_processor"))
-        for key in ("request", "total"):
-            ratio = (ours[key] - base[key]) / (theirs[key] - base[key])
-            print(f"added over otel, {key}: {ratio:.2f}x of sentry_span_processor")
-    for children in (10, 999):
-        print(f"the end of a root with {children} children takes {end_of_root(children):.0f} µs")
-    if args.json:
-        args.json.write_text(json.dumps(medians, indent=2))
+    traces = max(2, int(args.seconds * SPANS_A_SECOND / (args.children + 1)))
+    with Sink() as sink:
+        rows = {
+            peer: measure(peer, args.rate, args.children, traces, args.rounds, sink)
+            for peer in args.peers
+        }
+    print(f"{'':36}{'request µs':>12}{'total µs':>12}")
+    for peer, figures in rows.items():
+        print(f"({peer}) {peers.PEERS[peer]:32}{figures['request']:12.0f}{figures['total']:12.0f}")
     return 0
+
+
+def measure(peer: str, rate: float, children: int, traces: int, rounds: int, sink: Sink) -> dict:
+    """Run one contender alone; return the medians."""
+    with Contender(peer, rate, sink.dsn(1), sink.otlp(1)) as contender:
+        contender.burst(children, WARM_UP)
+        runs = [contender.burst(children, traces) for _ in range(rounds)]
+    print(peer, contender.made, dict(sink.arrived().get(1, {})))
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
 if __name__ == "__main__":

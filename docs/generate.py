@@ -29,44 +29,34 @@ def _default(variable: Variable) -> str:
     return "empty" if value in {"", None} else f"`{value}`"
 
 
-_CONTENDERS = {
-    "otel_off": "OpenTelemetry, sampled out",
-    "otel": "OpenTelemetry, no processor",
-    "ours": "**otel-sentry**",
-    "sentry_native": "sentry-sdk, native tracing",
-    "sentry_span_processor": "sentry-sdk, `SentrySpanProcessor`",
-}
+def overhead_tables() -> str:
+    """Return the tables of what `make bench` measured last."""
+    sys.path.append(str(HERE.parent / "benchmarks"))
+    import report
 
-
-def overhead_table() -> str:
-    """Return the table of what `make bench` measured last."""
-    time = json.loads((HERE / "benchmarks/micro.json").read_text())
-    instructions = json.loads((HERE / "benchmarks/instructions.json").read_text())
-
-    def added(figures: dict[str, float], name: str) -> str:
-        base, whole = figures["otel"], figures["sentry_span_processor"]
-        return f"{(figures[name] - base) / (whole - base):.2f}" if name not in _BASES else ""
-
-    request = {name: figures["request"] for name, figures in time.items()}
-    total = {name: figures["total"] for name, figures in time.items()}
-    rows = [
-        "| | request thread, µs | added | all threads, µs | added | instructions, 1,000 | added |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+    figures = json.loads((HERE / "benchmarks/overhead.json").read_text())
+    about = figures["about"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    parts = [
+        f"Measured on {about['date']}, {about['cores']} cores, Python {about['python']},",
+        f"{versions}.\n",
+        "## The limits\n",
+        report.bars_table(figures),
+        "## A trace without a framework\n",
+        "CPU µs, request thread / all threads, by the number of children and the trace rate:\n",
+        report.micro_table(figures),
+        "## A request to a service\n",
+        "CPU time of all its processes, as a multiple of (a), with the middle half of the rounds;",
+        "and latencies at a fixed rate of requests, the same for all:\n",
+        report.service_table(figures),
+        "![CPU time of a request](benchmarks/overhead.svg)\n",
     ]
-    rows += [
-        f"| {label} | {request[name]:.0f} | {added(request, name)}"
-        f" | {total[name]:.0f} | {added(total, name)}"
-        f" | {instructions[name] / 1000:,.0f} | {added(instructions, name)} |"
-        for name, label in _CONTENDERS.items()
-    ]
-    return "\n".join(rows) + "\n"
+    return "\n".join(parts)
 
-
-_BASES = frozenset({"otel_off", "otel"})
 
 PARTS = {
     "configuration.md": ("variables", variables_table),
-    "overhead.md": ("overhead", overhead_table),
+    "overhead.md": ("overhead", overhead_tables),
     "backends.md": ("backends", backends_table.table),
 }
 

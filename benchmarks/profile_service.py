@@ -1,0 +1,106 @@
+"""
+Whose code the service's web process spends its CPU time in.
+
+    pip install py-spy
+    python benchmarks/profile_service.py [--peer h] [--rate 1] [--seconds 15]
+
+Samples the thread that holds the GIL while the service is loaded. A sample belongs to the innermost
+frame of a known package: what the standard library does is charged to who called it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import peers
+from processes import Redis, Service
+from sink import Sink
+
+OWNERS = {
+    "otel_sentry/": "otel-sentry",
+    "opentelemetry/instrumentation/": "OpenTelemetry, instrumentation",
+    "opentelemetry/": "OpenTelemetry, SDK and API",
+    "sentry_sdk/": "sentry-sdk",
+    "logfire/": "logfire",
+    "fastapi/": "FastAPI, Starlette, uvicorn",
+    "starlette/": "FastAPI, Starlette, uvicorn",
+    "uvicorn/": "FastAPI, Starlette, uvicorn",
+    "anyio/": "FastAPI, Starlette, uvicorn",
+    "h11/": "FastAPI, Starlette, uvicorn",
+    "pydantic/": "FastAPI, Starlette, uvicorn",
+    "sqlalchemy/": "SQLAlchemy",
+    "redis/": "Redis",
+    "celery/": "Celery",
+    "kombu/": "Celery",
+}
+_FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^:()]*)(:\d+)?\)")
+
+_SHOWN = re.compile(r"(otel_sentry|sentry_sdk)/.*")
+
+
+def owner(file: str) -> str | None:
+    """Return whose a file is."""
+    return next((name for part, name in OWNERS.items() if part in file), None)
+
+
+def shares(lines: list[str]) -> tuple[Counter, Counter]:
+    """Return the samples by owner, and by function of ours or sentry-sdk's: with all that it calls."""
+    owners: Counter = Counter()
+    functions: Counter = Counter()
+    for line in lines:
+        stack, _, count = line.rpartition(" ")
+        frames = [found for frame in stack.split(";") if (found := _FRAME.fullmatch(frame))]
+        known = (owner(frame["file"]) for frame in reversed(frames))
+        owners[next((name for name in known if name), "other")] += int(count)
+        shown = {
+            f"{found[0]}: {it['function']}" for it in frames if (found := _SHOWN.search(it["file"]))
+        }
+        functions.update(dict.fromkeys(shown, int(count)))
+    return owners, functions
+
+
+def main() -> int:
+    """Load the service, sample it, print the shares."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--peer", default="h")
+    parser.add_argument("--rate", type=float, default=1.0, help="trace rate")
+    parser.add_argument("--seconds", type=int, default=15)
+    args = parser.parse_args()
+    spy = shutil.which("py-spy")
+    if spy is None:
+        sys.exit("py-spy is missing: pip install py-spy")
+    with tempfile.TemporaryDirectory() as name, Sink() as sink, Redis(Path(name)) as redis:
+        environ = peers.environment(args.peer, args.rate, sink.dsn(1), sink.otlp(1))
+        with Service(args.peer, environ, redis.url(0), Path(name)) as service:
+            service.wait_until_ready()
+            service.load(500)
+            before, requests = service.cpu_seconds(), service.requests
+            command = [spy, "record", "--format", "raw", "--full-filenames", "--nolineno"]
+            command += ["--gil", "--rate", "250", "--duration", str(args.seconds)]
+            command += ["--output", f"{name}/stacks", "--pid", str(service.web_pid)]
+            with subprocess.Popen(command, stdout=-3, stderr=-3) as recording:
+                end = time.monotonic() + args.seconds
+                while time.monotonic() < end:
+                    service.load(100)
+                recording.wait()
+            spent = (service.cpu_seconds() - before) / (service.requests - requests)
+        owners, functions = shares(Path(name, "stacks").read_text().splitlines())
+    total = owners.total()
+    print(f"({args.peer}) at {args.rate:g}: {spent * 1e6:.0f} µs of CPU a request")
+    for rows in (owners.most_common(), functions.most_common(60)):
+        for label, count in rows:
+            print(f"{count / total:7.1%}  {label}")
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
