@@ -52,7 +52,7 @@ def owner(file: str) -> str | None:
 
 
 def shares(lines: list[str]) -> tuple[Counter, Counter]:
-    """Return the samples by owner, and by function of ours or sentry-sdk's: with all that it calls."""
+    """Return the samples by owner, and by function of ours or sentry-sdk's with what it calls."""
     owners: Counter = Counter()
     functions: Counter = Counter()
     for line in lines:
@@ -60,10 +60,9 @@ def shares(lines: list[str]) -> tuple[Counter, Counter]:
         frames = [found for frame in stack.split(";") if (found := _FRAME.fullmatch(frame))]
         known = (owner(frame["file"]) for frame in reversed(frames))
         owners[next((name for name in known if name), "other")] += int(count)
-        shown = {
-            f"{found[0]}: {it['function']}" for it in frames if (found := _SHOWN.search(it["file"]))
-        }
-        functions.update(dict.fromkeys(shown, int(count)))
+        shown = ((_SHOWN.search(frame["file"]), frame["function"]) for frame in frames)
+        names = {f"{file[0]}: {function}" for file, function in shown if file}
+        functions.update(dict.fromkeys(names, int(count)))
     return owners, functions
 
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -67,6 +68,7 @@ def service(args) -> dict:
     """Return {"cpu": {rate: {peer: [...]}}, "open_loop": {rate: ...}}, µs a request."""
     figures: dict = {"cpu": {}, "open_loop": {}}
     for rate in args.rates:
+        print(f"service at trace rate {rate:g} ...", file=sys.stderr)
         with _services(args.peers, rate) as (sink, services):
             cpu = figures["cpu"][str(rate)] = {peer: [] for peer in services}
             for turn in range(args.rounds):
@@ -233,7 +235,8 @@ def main() -> int:
     bars = report.bars(figures)
     print(report.text(figures, bars))
     if args.json:
-        args.json.write_text(json.dumps(_short(figures), indent=1) + "\n")
+        written = json.dumps(_short(figures), indent=1)
+        args.json.write_text(re.sub(r"(?<=[\[\d,])\n *(?=[-\d\]])", "", written) + "\n")
     if args.svg:
         args.svg.write_text(report.svg(figures))
     return int(any(not bar.held for bar in bars))
