@@ -51,19 +51,26 @@ def owner(file: str) -> str | None:
     return next((name for part, name in OWNERS.items() if part in file), None)
 
 
-def shares(lines: list[str]) -> tuple[Counter, Counter]:
-    """Return the samples by owner, and by function of ours or sentry-sdk's with what it calls."""
+def shares(lines: list[str]) -> tuple[Counter, Counter, Counter]:
+    """Return the samples by owner, and by function of ours or sentry-sdk's: own, with callees."""
     owners: Counter = Counter()
-    functions: Counter = Counter()
+    own: Counter = Counter()
+    whole: Counter = Counter()
     for line in lines:
-        stack, _, count = line.rpartition(" ")
+        stack, _, text = line.rpartition(" ")
+        count = int(text)
         frames = [found for frame in stack.split(";") if (found := _FRAME.fullmatch(frame))]
-        known = (owner(frame["file"]) for frame in reversed(frames))
-        owners[next((name for name in known if name), "other")] += int(count)
-        shown = ((_SHOWN.search(frame["file"]), frame["function"]) for frame in frames)
-        names = {f"{file[0]}: {function}" for file, function in shown if file}
-        functions.update(dict.fromkeys(names, int(count)))
-    return owners, functions
+        innermost = next((it for it in reversed(frames) if owner(it["file"])), None)
+        owners[owner(innermost["file"]) if innermost else "other"] += count
+        if innermost and (name := _shown(innermost)):
+            own[name] += count
+        whole.update(dict.fromkeys({name for it in frames if (name := _shown(it))}, count))
+    return owners, own, whole
+
+
+def _shown(frame: re.Match) -> str | None:
+    file = _SHOWN.search(frame["file"])
+    return f"{file[0]}: {frame['function']}" if file else None
 
 
 def main() -> int:
@@ -91,13 +98,14 @@ def main() -> int:
                     service.load(100)
                 recording.wait()
             spent = (service.cpu_seconds() - before) / (service.requests - requests)
-        owners, functions = shares(Path(name, "stacks").read_text().splitlines())
-    total = owners.total()
+        owners, own, whole = shares(Path(name, "stacks").read_text().splitlines())
     print(f"({args.peer}) at {args.rate:g}: {spent * 1e6:.0f} µs of CPU a request")
-    for rows in (owners.most_common(), functions.most_common(60)):
-        for label, count in rows:
-            print(f"{count / total:7.1%}  {label}")
-        print()
+    samples = owners.total()
+    for label, count in owners.most_common():
+        print(f"{count / samples:8.1%}  {label}")
+    print("\n     own  with what it calls")
+    for label, count in own.most_common(40):
+        print(f"{count / samples:8.1%}{whole[label] / samples:8.1%}  {label}")
     return 0
 
 
