@@ -7,18 +7,25 @@ import json
 import queue
 import sys
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from otel_sentry.cli.tail._pending import Pending
+from otel_sentry.cli.tail._screen import Screen
 from otel_sentry.cli.tail._text import clean, print_line, shorten
 from otel_sentry.cli.tail.receiver import Item, PortTakenError, Receiver
 from otel_sentry.cli.tail.trace import error_of
-from otel_sentry.cli.tail.waterfall import print_trace
+from otel_sentry.cli.tail.waterfall import fitted, print_trace
+
+if TYPE_CHECKING:
+    from otel_sentry.cli.tail._filters import Filters
 
 # What was received and not printed yet; beyond it, the services wait.
 _MAX_WAITING = 1_000
 
 _MAX_LINE = 200
+
+# A picture that changes more often than this is not read better, and is traffic over ssh.
+_FRAME_SECONDS = 0.1
 
 # Sessions come every minute and say nothing about a request.
 _SILENT = frozenset({"session", "sessions"})
@@ -34,7 +41,7 @@ or, for OTLP (OTEL_TRACES_EXPORTER=otlp),
 """
 
 
-def follow(*, port: int, as_json: bool, wait: float) -> int:
+def follow(*, port: int, as_json: bool, wait: float, filters: Filters) -> int:
     """Receive and print until Ctrl-C; return 2 if it cannot listen on the port."""
     # A str says why a request was refused.
     arrivals: queue.Queue[Item | str] = queue.Queue(_MAX_WAITING)
@@ -52,9 +59,9 @@ def follow(*, port: int, as_json: bool, wait: float) -> int:
     print(hint, file=sys.stderr if as_json else sys.stdout, flush=True)
     try:
         if as_json:
-            _print_json(arrivals)
+            _print_json(arrivals, filters)
         else:
-            _print_text(arrivals, wait)
+            _Text(arrivals, wait, filters).follow()
     except KeyboardInterrupt:
         return 0
     finally:
@@ -65,12 +72,12 @@ def _reason(error: OSError, port: int) -> str:
     return str(error.strerror) if isinstance(error, PortTakenError) else f"port {port}: {error}"
 
 
-def _print_json(arrivals: queue.Queue[Item | str]) -> NoReturn:
+def _print_json(arrivals: queue.Queue[Item | str], filters: Filters) -> NoReturn:
     while True:
         arrival = arrivals.get()
         if isinstance(arrival, str):
             _print_refusal(arrival)
-        else:
+        elif filters.admit_item(arrival):
             print(_as_json(arrival), flush=True)
 
 
@@ -93,21 +100,56 @@ def _as_json(item: Item) -> str:
         return json.dumps({**data, "envelope_headers": {}, "headers": {}, "payload": {}})
 
 
-def _print_text(arrivals: queue.Queue[Item | str], wait: float) -> NoReturn:
-    pending = Pending(wait)
-    while True:
-        try:
-            arrival = arrivals.get(timeout=pending.seconds_left(time.monotonic()))
-        except queue.Empty:
-            pass
-        else:
-            if isinstance(arrival, str):
-                _print_refusal(arrival)
-            elif not pending.add(arrival, time.monotonic()) and arrival.kind not in _SILENT:
-                print_line(shorten(clean(_describe(arrival)), _MAX_LINE, "..."))
-        for trace, shown_before in pending.take_due(time.monotonic()):
-            print_trace(trace, updated=shown_before)
-            print(flush=True)
+class _Text:
+    """Print traces when they fall quiet; in a terminal, draw them below while they arrive."""
+
+    def __init__(self, arrivals: queue.Queue[Item | str], wait: float, filters: Filters) -> None:
+        self._arrivals = arrivals
+        self._filters = filters
+        self._pending = Pending(wait)
+        self._screen = Screen()
+
+    def follow(self) -> NoReturn:
+        """Print until interrupted."""
+        while True:
+            left = self._pending.seconds_left(time.monotonic())
+            try:
+                arrived = [self._arrivals.get(timeout=left)]
+                while not self._arrivals.empty() and len(arrived) < _MAX_WAITING:
+                    arrived.append(self._arrivals.get_nowait())
+            except queue.Empty:
+                arrived = []
+            live = self._screen.is_live
+            self._screen.erase()
+            for arrival in arrived:
+                self._take(arrival)
+            self._print_due()
+            if live:
+                self._draw()
+                time.sleep(_FRAME_SECONDS)
+
+    def _take(self, arrival: Item | str) -> None:
+        if isinstance(arrival, str):
+            _print_refusal(arrival)
+        elif not self._pending.add(arrival, time.monotonic()) and self._is_shown(arrival):
+            print_line(shorten(clean(_describe(arrival)), _MAX_LINE, "..."))
+
+    def _is_shown(self, item: Item) -> bool:
+        return item.kind not in _SILENT and self._filters.admit_item(item)
+
+    def _print_due(self) -> None:
+        for trace, shown_before in self._pending.take_due(time.monotonic()):
+            if self._filters.admit(trace):
+                print_trace(trace, updated=shown_before)
+                print(flush=True)
+
+    def _draw(self) -> None:
+        pictures = [
+            fitted(trace, sys.stdout, updated=shown_before)
+            for trace, shown_before in self._pending.waiting()
+            if self._filters.admit(trace)
+        ]
+        self._screen.draw("\n\n".join(pictures))
 
 
 def _print_refusal(reason: str) -> None:

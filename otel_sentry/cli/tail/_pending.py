@@ -79,6 +79,14 @@ class Pending:
                 due.append(_show(trace_id, parts))
         return due
 
+    def waiting(self) -> list[tuple[Trace, bool]]:
+        """Return the traces with news that are not due yet, each as `take_due` does."""
+        return [
+            (assemble(trace_id, parts.nodes, parts.errors), parts.shown)
+            for trace_id, parts in self._traces.items()
+            if parts.news_since is not None
+        ]
+
     def _evict(self) -> None:
         """Forget the traces that changed least recently; what is unseen of them is due at once."""
         spans = sum(len(parts.nodes) for parts in self._traces.values())

@@ -26,13 +26,14 @@ _REMOTE_PARENT = 0x300
 
 @dataclass(frozen=True)
 class Error:
-    """An error or message event; `span_id` is where it happened."""
+    """An error or message event; `span_id` is where it happened, `transaction` the name of it."""
 
     trace_id: str
     span_id: str
     type: str
     value: str
     level: str = "error"
+    transaction: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def error_of(item: Item) -> Error | None:
         type=_text(last.get("type")),
         value=_text(message or data.get("message")),
         level=_text(data.get("level")) or "error",
+        transaction=_text(data.get("transaction")),
     )
 
 

@@ -64,14 +64,18 @@ def print_trace(trace: Trace, file: TextIO | None = None, *, updated: bool = Fal
         updated: Say that an earlier print of the trace was incomplete.
     """
     output: TextIO = file or sys.stdout
+    print_line(fitted(trace, output, updated=updated), output)
+
+
+def fitted(trace: Trace, output: TextIO, *, updated: bool = False) -> str:
+    """Return the waterfall as wide and colourful as `output` allows; see `print_trace`."""
     terminal = output.isatty()
     # Read as others do: COLUMNS, else the terminal; what goes into a file is 80 columns wide.
     width = shutil.get_terminal_size().columns if terminal or "COLUMNS" in os.environ else 80
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     encoding = getattr(output, "encoding", None) or "utf-8"
     ascii_only = not _can_encode("".join(vars(_UNICODE).values()), encoding)
-    text = render(trace, width=width, color=color, ascii_only=ascii_only, updated=updated)
-    print_line(text, output)
+    return render(trace, width=width, color=color, ascii_only=ascii_only, updated=updated)
 
 
 def render(
@@ -148,8 +152,10 @@ class _Waterfall:
         if self._trace.span_count > _MAX_SPANS:
             count = _count(self._trace.span_count - _MAX_SPANS, "more span")
             yield [(f"{self._glyphs.ellipsis} {count}", "dim")]
-        for error in [*hidden, *self._trace.errors]:
+        for error in hidden:
             yield self._error(error, "")
+        for error in self._trace.errors:  # nothing above them says where
+            yield self._error(error, "", where=clean(error.transaction))
 
     def _header(self, *, updated: bool) -> _Line:
         trace, separator = self._trace, f" {self._glyphs.dot} "
@@ -200,12 +206,15 @@ class _Waterfall:
         begin = max(0, min(begin, self._bar_width - 1))
         return begin, max(1, min(round(node.duration * scale), self._bar_width - begin))
 
-    def _error(self, error: Error, indent: str) -> _Line:
+    def _error(self, error: Error, indent: str, where: str = "") -> _Line:
         is_error = error.level in {"error", "fatal"}
         marker = self._glyphs.error if is_error else self._glyphs.message
         text = ": ".join(part for part in (clean(error.type), clean(error.value)) if part)
         room = self._width - cells(indent) - cells(marker)
-        return [(indent, "dim"), (marker + self._fit(text, room), "red" if is_error else "yellow")]
+        end = f" {self._glyphs.dot} in {self._fit(where, room // 3)}" if where else ""
+        text = self._fit(text, room - cells(end))
+        style = "red" if is_error else "yellow"
+        return [(indent, "dim"), (marker + text, style), *([(end, "magenta")] if end else [])]
 
     def _branch(self, guides: _Guides) -> str:
         """Return the lines of the tree that lead to a span."""
