@@ -21,13 +21,16 @@ logging.basicConfig(level=logging.WARNING, format="LOG %(name)s %(message)s")
 tracer = trace.get_tracer("application")
 
 
-def one(children: int, size: int = 0) -> None:
-    """Make one transaction, with so many bytes in each child."""
+def one(children: int, size: int = 0, *, late: bool = False) -> None:
+    """Make one transaction, with so many bytes in each child, and perhaps one that ends late."""
     with tracer.start_as_current_span("GET /work", kind=trace.SpanKind.SERVER):
         for number in range(children):
             with tracer.start_as_current_span("SELECT", kind=trace.SpanKind.CLIENT) as span:
                 span.set_attribute("db.system", "postgresql")
                 span.set_attribute("db.statement", f"SELECT {number} {'x' * size}")
+        if late:
+            timer = threading.Timer(0.005, tracer.start_span("late").end)
+            timer.start()
 
 
 def fail() -> None:
@@ -45,6 +48,7 @@ def work(
     size: int = 0,
     rate: float = 0,
     threads: int = 1,
+    late: bool = False,
 ) -> dict:
     """Make transactions in each thread, at a rate in all (0: as fast as it goes), and errors."""
     seconds: list[float] = []
@@ -55,7 +59,7 @@ def work(
         for number in range(rounds):
             started = time.perf_counter()
             if number < transactions:
-                one(children, size)
+                one(children, size, late=late and number % 10 == 0)
             if (number + 1) * errors // rounds > number * errors // rounds:
                 fail()
             seconds.append(time.perf_counter() - started)
@@ -68,6 +72,8 @@ def work(
         worker.start()
     for worker in workers:
         worker.join()
+    while any(isinstance(thread, threading.Timer) for thread in threading.enumerate()):
+        time.sleep(0.01)
     seconds.sort()
     return {"median": seconds[len(seconds) // 2], "slowest": seconds[-1]}
 

@@ -103,10 +103,12 @@ def run_application(directory: Path, dsn: str, **settings: str) -> Iterator[Appl
             process.kill()
 
 
-def run_script(code: str, dsn: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a script to its end, set up as the launcher does it."""
+def run_script(
+    code: str, dsn: str, *, first: str = "", **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script to its end, set up as the launcher does it; ``first`` comes before that."""
     return subprocess.run(
-        [sys.executable, "-c", f"{CONFIGURED}\n{textwrap.dedent(code)}"],
+        [sys.executable, "-c", f"{first}\n{CONFIGURED}\n{textwrap.dedent(code)}"],
         env=environment(dsn, **settings),
         timeout=60,
         check=False,

@@ -11,11 +11,12 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from otel_sentry.cli.tail._decompress import decompress
 from otel_sentry.cli.tail._envelope import parse_envelope
-from otel_sentry.cli.tail.receiver import Receiver
+from otel_sentry.cli.tail.receiver import Item, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,13 +55,16 @@ class FarEnd:
 
     Args:
         certificate: A file with key and certificate: speaks TLS.
+        keep: So many items can be looked at; all are counted.
     """
 
-    def __init__(self, certificate: Path | None = None) -> None:
-        self.receiver = Receiver(keep=1_000_000)
+    def __init__(self, certificate: Path | None = None, *, keep: int = 1_000_000) -> None:
+        self.receiver = Receiver(keep=keep, on_item=self._count)
+        self._taken: Counter[str] = Counter()
+        self._lost: Counter[tuple[str, str]] = Counter()
         self.mode = TAKE
         self.answered: Counter[str] = Counter()
-        """Types of the items that were answered by something else than the receiver."""
+        """What was answered by 429, by kind; Sentry has counted it."""
 
         self.arrivals: deque[tuple[float, str]] = deque(maxlen=100_000)
         """When each request came, and the type of its first item."""
@@ -103,17 +107,12 @@ class FarEnd:
             self._listen()
 
     def kinds(self) -> Counter[str]:
-        """Return how many items of each kind were taken."""
-        return Counter(item.kind for item in self.receiver.items)
+        """Return how many items of each kind were taken, spans of transactions among them."""
+        return Counter(self._taken)
 
     def counted(self) -> Counter[tuple[str, str]]:
         """Return what client reports say was lost: (category, reason) → quantity."""
-        lost: Counter[tuple[str, str]] = Counter()
-        for item in self.receiver.items:
-            if item.kind == "client_report":
-                for entry in item.fields["discarded_events"]:
-                    lost[entry["category"], entry["reason"]] += entry["quantity"]
-        return lost
+        return Counter(self._lost)
 
     def lost(self, category: str) -> int:
         """Return how much of a category client reports say was lost."""
@@ -121,7 +120,13 @@ class FarEnd:
 
     def spans(self) -> int:
         """Return how many spans were taken, roots included."""
-        return sum(1 + len(event["spans"]) for event in self.receiver.transactions())
+        return self._taken["span"]
+
+    def _count(self, item: Item) -> None:
+        self._taken.update(_quantities(item))
+        if item.kind == "client_report":
+            for entry in item.fields["discarded_events"]:
+                self._lost[entry["category"], entry["reason"]] += entry["quantity"]
 
     def _listen(self) -> None:
         self._listener = _Listener(("127.0.0.1", self.port), self)
@@ -169,10 +174,11 @@ class FarEnd:
             return False
         body = reader.read(length)
         self.requests += 1
-        kinds = _kinds(body, headers)
-        self.arrivals.append((time.time(), kinds[0]))
+        items = _items(body, headers)
+        kinds = {item.kind for item in items}
+        self.arrivals.append((time.time(), items[0].kind))
         mode = self.mode
-        if mode.kinds and not mode.kinds & set(kinds):
+        if mode.kinds and not mode.kinds & kinds:
             mode = TAKE
         with self._changed:
             seconds = None if mode.name == "hang" else mode.delay
@@ -181,7 +187,9 @@ class FarEnd:
         if mode.name == "hang":
             return False
         if mode.name == "answer":
-            self.answered.update(kinds)
+            if mode.status == HTTPStatus.TOO_MANY_REQUESTS:
+                for item in items:
+                    self.answered.update(_quantities(item))
             connection.sendall(_head(mode.status, mode.headers, 0))
             return True
         upstream.request("POST", line.split()[1].decode(), body, dict(headers))
@@ -213,9 +221,15 @@ class _Handler(socketserver.BaseRequestHandler):
             self.server.far_end.serve(connection)
 
 
-def _kinds(body: bytes, headers) -> list[str]:
+def _items(body: bytes, headers) -> list[Item]:
     plain = decompress(body, headers.get("Content-Encoding", ""), 100 << 20)
-    return [item.kind for item in parse_envelope(plain, "/")[1]]
+    return parse_envelope(plain, "/")[1]
+
+
+def _quantities(item: Item) -> dict[str, int]:
+    if item.kind != "transaction":
+        return {item.kind: 1}
+    return {item.kind: 1, "span": 1 + len(item.fields["spans"])}
 
 
 def _head(status: int, headers: Mapping[str, str], length: int) -> bytes:
