@@ -305,6 +305,33 @@ def test_what_is_made_at_import(run):
     run("-o", option, conftest=conftest, test_it=code).assert_outcomes(passed=3)
 
 
+def test_an_application_that_ran_before(run):
+    """An application that has answered requests already is instrumented anew, in each test."""
+    code = """
+        from fastapi import FastAPI
+        from fastapi.testclient import TestClient
+
+        app = FastAPI()
+
+        @app.get("/a/{x}")
+        def a(x: int):
+            return x
+
+        TestClient(app).get("/a/1")
+
+        def test_it(captured_sentry):
+            captured_sentry.instrument(app)
+            captured_sentry.instrument(app)
+            TestClient(app).get("/a/1")
+            [event] = captured_sentry.transactions
+            scope = event["contexts"]["trace"]["data"]["otel.scope.name"]
+            assert scope == "opentelemetry.instrumentation.fastapi"
+
+        test_again = test_it
+    """
+    run(test_it=code).assert_outcomes(passed=2)
+
+
 def test_settings(run):
     """The closest marker wins; a disabled SDK and a foreign DSN of the machine do not matter."""
     code = """
