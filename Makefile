@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo collector test lint typecheck format bench docs changelog clean
+.PHONY: help venv demo collector test lint typecheck format bench soak fuzz audit docs changelog clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,22 @@ docs: $(VENV)/.test ## Renew the generated parts of the docs.
 	$(BIN)/python docs/generate.py
 	$(BIN)/otel-sentry collector-config >collector/scrubbing.yaml
 	$(BIN)/python collector/kubernetes/render_operator.py >collector/kubernetes/operator.yaml
+
+soak: $(VENV)/.test ## Ten minutes of traffic and faults, or fewer: make soak ARGS='--seconds 60'.
+	$(BIN)/python benchmarks/soak.py $(ARGS)
+
+fuzz: $(VENV)/.test ## Look for input that raises, a minute for each target (atheris).
+	@$(PIP) atheris
+	for target in headers envelope otlp settings scrubber semantics; do \
+	    $(BIN)/python fuzz/run.py $$target -max_total_time=60 -rss_limit_mb=4096 $(ARGS) || exit 1; \
+	done
+
+# --strict: a package that could not be looked up is a failure, not a clean bill.
+audit: $(VENV)/.test ## Look for known vulnerabilities in what is installed (needs PyPI's advisories).
+	@$(PIP) --group audit
+	$(BIN)/pip-audit --strict --skip-editable --progress-spinner off --local $(ARGS) || { \
+	    echo "pip-audit found something, or could not reach PyPI's advisories: see above." >&2; \
+	    exit 1; }
 
 changelog: $(VENV)/.lint ## Show the changelog of the next release.
 	@$(BIN)/towncrier build --draft --version next
