@@ -275,7 +275,7 @@ VARIABLES: tuple[Variable, ...] = (
         _whole(1),
         16,
         "a whole number from 1",
-        "Requests to Sentry at once, at most.",
+        "Requests to Sentry at once, at most, and one more for errors.",
     ),
     Variable(
         "OTEL_SENTRY_ENV_FILE",
