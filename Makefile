@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo collector test lint typecheck format bench soak fuzz audit docs changelog clean
+.PHONY: docs-site pictures wheel test-wheel
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +69,19 @@ audit: $(VENV)/.test ## Look for known vulnerabilities in what is installed (nee
 	    echo "pip-audit found something, or could not reach PyPI's advisories: see above." >&2; \
 	    exit 1; }
 
+docs-site: $(VENV)/.docs ## Build the site of the docs, docs/_build/html; a warning is an error.
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+
+pictures: $(VENV)/.test ## Draw the demo's trace for the docs (in Spotlight, too: npm, Chromium).
+	$(BIN)/python docs/images/draw.py
+
+wheel: $(VENV)/.test ## Build the sdist and the wheel into dist.
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+test-wheel: $(VENV)/.test ## Run the tests, or some of them (ARGS), on the wheel, without the source.
+	$(BIN)/python tests/packaging/environments.py $(ARGS)
+
 changelog: $(VENV)/.lint ## Show the changelog of the next release.
 	@$(BIN)/towncrier build --draft --version next
 
@@ -97,6 +111,11 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/.test
 	@$(PIP) --target $(VENV)/bench/logfire --constraint $(VENV)/.constraints --group bench
 	@$(PIP) --target $(VENV)/bench/distro --no-deps "opentelemetry-distro==$$($(BIN)/python -c \
 	    'from importlib.metadata import version; print(version("opentelemetry-instrumentation"))')"
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/.test
+	@echo "Installing the packages for the docs into $(VENV) ..."
+	@$(PIP) --group docs
 	@touch $@
 
 $(VENV)/.lint: pyproject.toml | $(VENV)/.test
