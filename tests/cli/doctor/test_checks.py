@@ -16,6 +16,7 @@ from otel_sentry.cli.doctor._situation import Situation, understand
 from otel_sentry.cli.doctor.checks.dsn import dsn
 from otel_sentry.cli.doctor.checks.processes import processes
 from otel_sentry.cli.doctor.checks.sampler import sampler
+from otel_sentry.cli.doctor.checks.variables import variables
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -86,6 +87,23 @@ def test_slips_in_a_dsn(text, level, said):
 def test_samplers(environ, level, said):
     """What OpenTelemetry makes of a sampler's name and argument is said before it happens."""
     (found, sentence), *_ = look(sampler, **environ)
+    assert (found, said in sentence) == (level, True), sentence
+
+
+@pytest.mark.parametrize(
+    ("environ", "level", "said"),
+    [
+        ({"OTEL_SENTRY_MAX_SPANS": "7"}, "OK", "OTEL_SENTRY_MAX_SPANS"),
+        ({"OTEL_SENTRY_MAX_SPANS": "0"}, "ERROR", "it is smaller than 1"),
+        ({"OTEL_SDK_DISABLED": "TRUE"}, "WARNING", "switches everything off"),
+        ({"OTEL_SENTRY_ENV_FILE": "nowhere"}, "ERROR", "is no file"),
+        ({"OTEL_CONFIG_FILE": "nowhere"}, "ERROR", "is no file"),
+        ({"OTEL_CONFIG_FILE": __file__}, "WARNING", "as if it were not there"),
+    ],
+)
+def test_variables(environ, level, said):
+    """Values that do not parse, and what overrules all others, are named."""
+    (found, sentence), *_ = look(variables, **environ)
     assert (found, said in sentence) == (level, True), sentence
 
 

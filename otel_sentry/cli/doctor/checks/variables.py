@@ -30,6 +30,7 @@ def variables(situation: Situation) -> Iterator[Finding]:
     findings = [
         *_switched_off(situation),
         *_env_file(situation),
+        *_config_file(situation),
         *_values(situation),
         *_unknown(situation),
     ]
@@ -53,6 +54,18 @@ def _env_file(situation: Situation) -> Iterator[Finding]:
     if path and not Path(situation.directory, path).is_file():
         yield error(
             f"OTEL_SENTRY_ENV_FILE={path} is no file", "set it to the path of a readable file"
+        )
+
+
+def _config_file(situation: Situation) -> Iterator[Finding]:
+    path = situation.environ.get("OTEL_CONFIG_FILE", "").strip()
+    if path and not Path(situation.directory, path).is_file():
+        yield error(f"OTEL_CONFIG_FILE={path} is no file", "set it to the path of a readable file")
+    elif path:
+        yield warning(
+            f"sampler, propagators and backends are what OTEL_CONFIG_FILE={path} says; below they"
+            " are examined as if it were not there",
+            "read them there, or unset OTEL_CONFIG_FILE",
         )
 
 
