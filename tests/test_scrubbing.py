@@ -856,6 +856,7 @@ HOSTILE = {
     "lines": "LINE 1: ",
     "rows": "Failing row contains (",
     "keys of rows": "Key (a)=(",
+    "pipelines": " () of pipeline caused error",
     "Pydantic": "input_value=",
     "scopes": "'client': (",
     "encoded mails": "a%40a.",

@@ -28,7 +28,8 @@ class NoiseFilter:
         if span.kind is SpanKind.CLIENT and is_request_to(attributes, self._endpoints):
             # Whatever made the request: a loop of transactions about transactions ends here.
             return True
-        if self._keep_plumbing:
+        if self._keep_plumbing or (span.name == "connect" and not span.status.is_ok):
+            # A connection that fails is the application's matter: its error is linked to it.
             return False
         scope = span.instrumentation_scope
         return is_noise(span.name, attributes, scope.name if scope is not None else "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from otel_sentry._logging import report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from otel_sentry.options import Options
 
@@ -25,6 +25,17 @@ _INVALID_REQUESTS = frozenset(
     {
         "fastapi.exceptions.RequestValidationError",
         "fastapi.exceptions.WebSocketRequestValidationError",
+    }
+)
+
+_CHORD_ERROR = "celery.exceptions.ChordError"
+
+# What the main process of a Celery worker logs about a task that failed, beside its exception; and
+# the death of a pool's process, which is the WorkerLostError of its task.
+_SAID_BY_EXCEPTIONS = frozenset(
+    {
+        ("celery.worker.request", "Hard time limit (%ss) exceeded for %s[%s]"),
+        ("multiprocessing", "Process %r pid:%r exited with %r"),
     }
 )
 
@@ -57,6 +68,12 @@ def is_logger(name: object, loggers: Iterable[str]) -> bool:
     return any(name == one or str(name).startswith(f"{one}.") for one in loggers)
 
 
+def is_said_by_an_exception(event: Mapping[str, Any]) -> bool:
+    """Return whether a log line only repeats what arrives as an exception, too."""
+    said = event.get("logentry") or {}
+    return (event.get("logger"), said.get("message")) in _SAID_BY_EXCEPTIONS
+
+
 def _is_expected(error: BaseException, options: Options, depth: int) -> bool:
     if _is_expected_itself(error, options):
         return True
@@ -68,6 +85,8 @@ def _is_expected_itself(error: BaseException, options: Options) -> bool:
     names = [f"{cls.__module__}.{cls.__qualname__}" for cls in type(error).__mro__]
     if not _INVALID_REQUESTS.isdisjoint(names):
         return True
+    if _CHORD_ERROR in names and error.__cause__ is not None:
+        return True  # the failure of a task in it, which was sent from there
     if not _HTTP_EXCEPTIONS.isdisjoint(names):
         status = getattr(error, "status_code", None)
         if isinstance(status, int) and status not in options.failed_request_status_codes:

@@ -15,9 +15,10 @@ from sentry_sdk.utils import get_before_send_log, get_before_send_metric
 
 from otel_sentry._logging import logger
 from otel_sentry.capture import OURS
-from otel_sentry.errors.filters import is_expected, is_logger
+from otel_sentry.errors.filters import is_expected, is_logger, is_said_by_an_exception
 from otel_sentry.errors.linking import link, unit_of_work
 from otel_sentry.errors.once import mark_sent, was_sent
+from otel_sentry.errors.origin import unwrapped
 from otel_sentry.options import Options
 
 if TYPE_CHECKING:
@@ -83,8 +84,14 @@ class Hooks:
     def _error(self, users: Hook | None, event: Any, hint: Any) -> Any:
         if is_logger(event.get("logger"), (*_OWN_LOGGERS, *self._options.ignore_loggers)):
             return None
-        link(event, self._dynamic_sampling_context)
-        error, unit = (hint.get("exc_info") or (None, None))[1], unit_of_work(event)
+        if is_said_by_an_exception(event):
+            return None
+        captured = (hint.get("exc_info") or (None, None))[1]
+        error = unwrapped(captured)
+        if error is not captured and event.get("exception"):
+            event["exception"]["values"][-1]["value"] = str(error)
+        link(event, self._dynamic_sampling_context, error)
+        unit = unit_of_work(event)
         if error is not None and (is_expected(error, self._options) or was_sent(error, unit)):
             return None
         if users is not None:

@@ -17,6 +17,7 @@ from sentry_sdk.scope import (
     register_external_propagation_context,
 )
 
+from otel_sentry.errors.origin import failed_span
 from otel_sentry.semantics import infer
 
 if TYPE_CHECKING:
@@ -107,8 +108,16 @@ def external_propagation_context() -> tuple[str, str] | None:
 def link(
     event: dict[str, Any],
     dynamic_sampling_context: Callable[[SpanContext], Mapping[str, str]],
+    error: BaseException | None = None,
 ) -> None:
-    """Give an event its trace's sampling context and the name of its transaction."""
+    """
+    Give an event its trace's sampling context and the name of its transaction.
+
+    Args:
+        event: Changed in place.
+        dynamic_sampling_context: Returns that of the trace that a span context belongs to.
+        error: The exception; the event is linked to the span of its trace that it failed.
+    """
     span_context = current_span_context()
     if span_context is None:
         return
@@ -116,6 +125,9 @@ def link(
     if trace.get("trace_id") == f"{span_context.trace_id:032x}":
         # sentry-sdk moves it into the envelope's header.
         trace["dynamic_sampling_context"] = dict(dynamic_sampling_context(span_context))
+        failed = failed_span(error) if error is not None else None
+        if failed is not None and failed.trace_id == span_context.trace_id:
+            trace["span_id"] = f"{failed.span_id:016x}"
     if event.get("type") == "check_in":  # has no transaction
         return
     root = local_root()

@@ -31,6 +31,12 @@ SHAPES = tuple(
             "invalid input",
             r"(?<=: )\"(?!\[Filtered\])[^\"\n]+\"?|(?<=\$\d: )(?!\[Filtered\])[^\n]+",
         ),
+        # Redis': the command of a pipeline that failed, of which it says 100 characters.
+        (
+            "parameters",
+            ") of pipeline caused error",
+            r"(?<= \()(?!\[Filtered\])[\s\S]{1,150}?(?=\) of pipeline caused error)",
+        ),
         # A printed ASGI scope: the address of who asks.
         ("personal_key", "'client': ", r"(?<='client': )[(\[][^)\]]{1,200}[)\]]"),
         # Pydantic's: what was given for the field.

@@ -44,6 +44,7 @@ X = "Zq9xSekrit7Wv"
         f"[type=value_error, input_value='{X}', input_type=str]",
         f"[SQL: INSERT INTO u VALUES ('{X}')]\n[parameters: ('{X}',)]\n(Background",
         f"[SQL: SELECT * FROM t WHERE a='{X}'",
+        f"Command # 1 (LPUSH cart {X} (2)) of pipeline caused error: WRONGTYPE Operation",
         f"LINE 1: SELECT '{X}'\n     ^",
         # command lines
         f"curl -u user:{X} http://h",
