@@ -53,6 +53,8 @@ def init(  # noqa: PLR0913 - one argument an option
     ignore_errors: Collection[type[BaseException] | str] | None = None,
     ignore_loggers: Collection[str] | None = None,
     failed_request_status_codes: Container[int] | None = None,
+    monitor_beat_tasks: bool | None = None,
+    exclude_beat_tasks: Collection[str] | None = None,
     **sentry_options: Any,
 ) -> None:
     """
@@ -76,9 +78,13 @@ def init(  # noqa: PLR0913 - one argument an option
         ignore_errors: Exceptions not to be sent: classes, or names with or without module.
         ignore_loggers: Loggers that become neither events nor breadcrumbs.
         failed_request_status_codes: The ``HTTPException`` to send; default: 401, 403, 500 to 599.
+        monitor_beat_tasks: Whether Celery beat's entries check in with Sentry Crons.
+        exclude_beat_tasks: Names of the entries that do not; regular expressions.
         sentry_options: Any other option of ``sentry_sdk.init()``.
     """
     with never_raise("init()"):
+        if monitor_beat_tasks:
+            sentry_options = _monitoring(sentry_options, exclude_beat_tasks)
         _init(
             {
                 "dsn": dsn,
@@ -99,6 +105,21 @@ def init(  # noqa: PLR0913 - one argument an option
             },
             sentry_options,
         )
+
+
+def _monitoring(options: dict[str, Any], excluded: Collection[str] | None) -> dict[str, Any]:
+    """Return the options with sentry-sdk's integration of Celery that sends check-ins."""
+    try:
+        from sentry_sdk.integrations.celery import CeleryIntegration
+    except Exception:  # noqa: BLE001 - Celery is missing, or too old for sentry-sdk
+        logger.warning(
+            "otel_sentry.init(monitor_beat_tasks=True) is ignored: sentry-sdk cannot use Celery."
+            " pip install 'otel-sentry[celery]'"
+        )
+        return options
+    excluded = [excluded] if isinstance(excluded, str) else list(excluded or ())
+    celery = CeleryIntegration(monitor_beat_tasks=True, exclude_beat_tasks=excluded)
+    return {**options, "integrations": [*options.get("integrations", ()), celery]}
 
 
 def _init(

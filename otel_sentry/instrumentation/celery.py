@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-from opentelemetry.trace import Span, get_current_span
+from opentelemetry.trace import Span, StatusCode, get_current_span
 
 from otel_sentry.propagation import FIELDS
 
@@ -24,7 +24,14 @@ _SYSTEMS = {"amqps": "amqp", "pyamqp": "amqp", "rediss": "redis"}
 
 
 def options() -> dict[str, Any]:
-    """Return the keyword arguments of ``CeleryInstrumentor.instrument()``."""
+    """
+    Return the keyword arguments of ``CeleryInstrumentor.instrument()``.
+
+    Its handlers run after what is connected here: they end the task's span.
+    """
+    from celery.signals import task_postrun
+
+    task_postrun.connect(_tell_abort, weak=False, dispatch_uid=_ENQUEUED)
     return {}
 
 
@@ -33,6 +40,8 @@ def instrumented(settings: Settings) -> None:
     from celery.backends.base import Backend
     from celery.signals import before_task_publish, task_prerun, worker_process_shutdown
 
+    from otel_sentry.instrumentation import _celery_beat, _celery_failures
+
     if not settings.infrastructure_spans and not hasattr(Backend.store_result, "__wrapped__"):
         # Celery has no signal around it; every back end stores through this method.
         Backend.store_result = _without_spans(Backend.store_result)
@@ -40,6 +49,15 @@ def instrumented(settings: Settings) -> None:
     task_prerun.connect(_tell_latency, weak=False, dispatch_uid=_ENQUEUED)
     # A child of the pool ends without atexit; sentry-sdk's integration flushes its client alone.
     worker_process_shutdown.connect(_flush, weak=False, dispatch_uid=_ENQUEUED)
+    _celery_failures.connect()
+    _celery_beat.trace_monitored_entries()
+
+
+def _tell_abort(state: str | None = None, **_: Any) -> None:
+    """Let a run that Celery has no state for, since its process is told to end, not look well."""
+    span = get_current_span()
+    if state is None and span.is_recording():
+        span.set_status(StatusCode.ERROR, "the process was told to end")
 
 
 def _flush(**_: Any) -> None:

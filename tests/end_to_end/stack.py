@@ -78,10 +78,15 @@ def run_service(
 
 @contextlib.contextmanager
 def run_worker(
-    directory: Path, receiver: Receiver, redis_url: str, *options: str, **settings: str
+    directory: Path,
+    receiver: Receiver,
+    redis_url: str,
+    *options: str,
+    app: str = "jobs:app",
+    **settings: str,
 ) -> Iterator[Child]:
     """Run a Celery prefork worker under the launcher."""
-    command = [find_script("opentelemetry-instrument"), find_script("celery"), "-A", "jobs:app"]
+    command = [find_script("opentelemetry-instrument"), find_script("celery"), "-A", app]
     command += ["worker", "--loglevel", "INFO", "--without-mingle", *options]
     with Processes(directory) as processes:
         child = processes.start(
