@@ -80,6 +80,9 @@ class Adopter:
             codes = getattr(integration, "failed_request_status_codes", None)
             if codes == _DEFAULT_STATUS_CODES:
                 integration.failed_request_status_codes = _StatusCodes(self._options)
+            if getattr(integration, "middleware_spans", False):
+                # Objects for each middleware, and each message, that nobody asks for.
+                integration.middleware_spans = False
         if client.get_integration("starlette") is not None:
             capture_in_status_handlers()
 
