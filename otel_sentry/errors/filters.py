@@ -30,12 +30,14 @@ _INVALID_REQUESTS = frozenset(
 
 _CHORD_ERROR = "celery.exceptions.ChordError"
 
-# What the main process of a Celery worker logs about a task that failed, beside its exception; and
-# the death of a pool's process, which is the WorkerLostError of its task.
+# What the main process of a Celery worker logs about a task that failed, beside its exception; the
+# death of a pool's process, which is the WorkerLostError of its task; a service that does not start.
 _SAID_BY_EXCEPTIONS = frozenset(
     {
         ("celery.worker.request", "Hard time limit (%ss) exceeded for %s[%s]"),
         ("multiprocessing", "Process %r pid:%r exited with %r"),
+        ("uvicorn.error", "Application startup failed. Exiting."),
+        ("uvicorn.error", "Application shutdown failed. Exiting."),
     }
 )
 
@@ -70,8 +72,10 @@ def is_logger(name: object, loggers: Iterable[str]) -> bool:
 
 def is_said_by_an_exception(event: Mapping[str, Any]) -> bool:
     """Return whether a log line only repeats what arrives as an exception, too."""
-    said = event.get("logentry") or {}
-    return (event.get("logger"), said.get("message")) in _SAID_BY_EXCEPTIONS
+    logger, said = event.get("logger"), (event.get("logentry") or {}).get("message")
+    if logger == "uvicorn.error" and isinstance(said, str) and said.startswith("Traceback "):
+        return "starlette" in said  # the text of what its lifespan raised, and sentry-sdk captures
+    return (logger, said) in _SAID_BY_EXCEPTIONS
 
 
 def _is_expected(error: BaseException, options: Options, depth: int) -> bool:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+from collections.abc import AsyncIterator, Iterator  # noqa: TC003 - FastAPI reads annotations
 
 import anyio
 import sentry_sdk
 import sentry_sdk.crons
-from fastapi import Depends, FastAPI, HTTPException, Request
+from celery import Celery
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 import otel_sentry
@@ -32,7 +35,16 @@ if os.environ.get("LATE_INIT"):
         before_send=lambda event, _: {**event, "tags": {"hook": "late"}},
     )
 
-app = FastAPI(debug=bool(os.environ.get("DEBUG")))
+
+@contextlib.asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    if os.environ.get("FAIL_AT_START"):
+        fail()
+    yield
+
+
+app = FastAPI(debug=bool(os.environ.get("DEBUG")), lifespan=lifespan)
+jobs = Celery("jobs", broker="memory://")
 mounted = FastAPI()
 plain = Starlette(routes=[])
 log = logging.getLogger("service")
@@ -45,6 +57,8 @@ class Body(BaseModel):
 
 
 async def refuse(request: Request, call_next):
+    if request.url.path == "/middleware-boom":
+        fail()
     if request.url.path.startswith("/middleware/"):
         raise HTTPException(int(request.url.path.rpartition("/")[2]))
     return await call_next(request)
@@ -141,6 +155,81 @@ async def log_in_group() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(fail)
+
+
+@app.get("/boom")
+async def raise_in_endpoint() -> None:
+    raise ValueError("in an endpoint")
+
+
+@app.get("/sync-boom")
+def raise_in_sync_endpoint() -> None:
+    raise ValueError("in a thread")
+
+
+def fail() -> None:
+    raise ValueError("in a function")
+
+
+def fail_before() -> Iterator[None]:
+    fail()
+    yield
+
+
+def fail_after() -> Iterator[None]:
+    yield
+    fail()
+
+
+@app.get("/depend-boom", dependencies=[Depends(fail)])
+@app.get("/yield-before", dependencies=[Depends(fail_before)])
+@app.get("/yield-after", dependencies=[Depends(fail_after)])
+async def depends() -> None:
+    """Fails before or after it runs."""
+
+
+@app.get("/background")
+async def background(tasks: BackgroundTasks) -> None:
+    tasks.add_task(fail)
+
+
+@app.get("/stream")
+async def stream() -> StreamingResponse:
+    async def body() -> AsyncIterator[str]:
+        yield "a"
+        fail()
+
+    return StreamingResponse(body())
+
+
+@app.websocket("/ws")
+async def websocket(socket: WebSocket) -> None:
+    await socket.accept()
+    fail()
+
+
+@app.get("/raised-from")
+async def raised_from() -> None:
+    try:
+        fail()
+    except ValueError as error:
+        raise LookupError("nothing there") from error
+
+
+@app.get("/log-only")
+async def log_only() -> None:
+    log.error("only a line")
+
+
+@app.get("/eager")
+async def eager() -> None:
+    failing_job.apply()
+    raise KeyError("after the job")
+
+
+@jobs.task(name="failing_job")
+def failing_job() -> None:
+    fail()
 
 
 @app.get("/noise")
