@@ -1,7 +1,8 @@
 """
 Draw what `otel-sentry demo` shows: in the terminal, and in Spotlight, Sentry's local viewer.
 
-The second needs npm and Chromium; where one is missing it says so and keeps the picture as it is.
+The first is `waterfall.svg` and a part of README.md; a test compares both with a run. The second
+needs npm and Chromium; where one is missing it says so and keeps the picture.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 
 from otel_sentry.cli._demo_processes import free_port
 
 HERE = Path(__file__).parent
+README = HERE.parents[1] / "README.md"
 COLUMNS = 100
 
 _CELL, _LINE, _MARGIN = 7.8, 19, 20  # pixels of a column and a line at 13 px
@@ -31,6 +33,9 @@ _SPAN = re.compile(
     r"(?P<tree>[│├└─ ]*)(?P<mark>▶ )?(?P<op>[a-z_.]+) (?P<text>.*?)(?P<service> · [\w-]+)?"
     r"(?P<gap> +)(?P<bar>━+) +(?P<time>[\d.]+ m?s)"
 )
+
+_PART = re.compile(r'<text class="(\w+)"[^>]*>([^<]*)<')
+_README = re.compile(r"(<!-- the demo's order: make pictures -->\n\n```\n).*?(```\n)", re.DOTALL)
 
 
 def demo(*arguments: str) -> str:
@@ -53,6 +58,16 @@ def spans(lines: list[str]) -> list[str]:
     """Return op, description and service of each line, sorted: what every run has in common."""
     found = (_SPAN.fullmatch(line) for line in lines[1:])
     return sorted(f"{one['op']} {one['text']}{one['service'] or ''}" for one in found if one)
+
+
+def drawn(picture: str) -> list[str]:
+    """Return the same of what `svg` made."""
+    rows = [dict(_PART.findall(row)) for row in picture.splitlines()]
+    return sorted(
+        unescape(f"{row['op']} {row['text']} {row.get('service', '')}".strip())
+        for row in rows
+        if "op" in row
+    )
 
 
 def svg(lines: list[str]) -> str:
@@ -131,7 +146,11 @@ def _answers(url: str) -> bool:
 
 def main() -> int:
     """Draw both."""
-    (HERE / "waterfall.svg").write_text(svg(waterfall(demo())), encoding="utf-8")
+    lines = waterfall(demo())
+    (HERE / "waterfall.svg").write_text(svg(lines), encoding="utf-8")
+    text = "\n".join(lines) + "\n"
+    old = README.read_text("utf-8")
+    README.write_text(_README.sub(lambda match: match[1] + text + match[2], old), "utf-8")
     missing = spotlight(HERE / "spotlight.png")
     if missing:
         print(f"spotlight.png stays as it is: {missing}", file=sys.stderr)

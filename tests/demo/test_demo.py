@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.images import draw
 from otel_sentry.cli import demo, main
 from otel_sentry.cli._demo_redis import find_redis
 from otel_sentry.cli.tail.receiver import Receiver
@@ -95,6 +96,10 @@ def test_the_demo_shows_one_trace_from_web_to_worker(start):
     assert "request.headers.authorization" in output
     assert not any(secret in output for secret in _SECRETS)
     assert it.descendants() == []
+    # The pictures in the docs and in README.md show these spans (make pictures).
+    shown = draw.spans(draw.waterfall(output))
+    assert shown == draw.drawn((draw.HERE / "waterfall.svg").read_text("utf-8"))
+    assert shown == draw.spans(["", *draw.README.read_text("utf-8").splitlines()])
 
 
 @pytest.mark.end_to_end
