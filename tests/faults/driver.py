@@ -110,7 +110,7 @@ def run_script(
     return subprocess.run(
         [sys.executable, "-c", f"{first}\n{CONFIGURED}\n{textwrap.dedent(code)}"],
         env=environment(dsn, **settings),
-        timeout=60,
+        timeout=110,
         check=False,
         capture_output=True,
         text=True,

@@ -18,8 +18,8 @@ def child(code):
     pid = os.fork()
     if pid == 0:
         code()
-        trace.get_tracer_provider().force_flush(10_000)
-        os._exit(0)
+        # Far more than it takes, on a machine that is busy with something else.
+        os._exit(0 if trace.get_tracer_provider().force_flush(40_000) else 5)
     return pid
 
 def wait(pid):
@@ -39,7 +39,7 @@ def test_five_hundred_forks(far_end):
     """Of 500 children, forked while their parent works, each one's transaction arrives once."""
     code = """
 threading.Thread(
-    target=application.work, kwargs={"transactions": 2000, "rate": 400}, daemon=True
+    target=application.work, kwargs={"transactions": 2000, "rate": 100}, daemon=True
 ).start()
 for number in range(500):
     wait(child(lambda: named(f"child {number}")))
