@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo collector test lint typecheck format bench soak fuzz audit docs changelog clean
+.PHONY: help venv demo collector neighbours test lint typecheck format bench soak fuzz audit docs changelog clean
 .PHONY: docs-site pictures wheel test-wheel
 
 help: ## List the targets.
@@ -27,6 +27,9 @@ test: $(VENV)/.test ## Run the tests, or some of them: make test ARGS='tests/dem
 
 collector: ## Build the OpenTelemetry Collector of collector/builder.yaml (needs Go; minutes, once).
 	@collector/build.sh
+
+neighbours: ## Install the JavaScript SDK that tests talk to (needs Node.js 20.19 or later).
+	@tests/end_to_end/neighbours/node/install.sh
 
 lint: $(VENV)/.lint typecheck ## Check style, imports, spelling and types.
 	$(BIN)/ruff check
@@ -52,6 +55,7 @@ docs: $(VENV)/.test ## Renew the generated parts of the docs.
 	$(BIN)/python docs/generate.py
 	$(BIN)/otel-sentry collector-config >collector/scrubbing.yaml
 	$(BIN)/python collector/kubernetes/render_operator.py >collector/kubernetes/operator.yaml
+	OTEL_SENTRY_WRITE_NEIGHBOURS=1 $(BIN)/python -m pytest -q tests/end_to_end/neighbours
 
 soak: $(VENV)/.test ## Ten minutes of traffic and faults, or fewer: make soak ARGS='--seconds 60'.
 	$(BIN)/python benchmarks/soak.py $(ARGS)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 NODE = HERE / "node"
-WEB = ("bridge", "native", "errors-only", "otlp-integration", "opentelemetry")
+WEB = ("bridge", "native", "native-drop", "errors-only", "otlp-integration", "opentelemetry")
 NODES = ("node", "node-errors-only")
 WORKERS = ("bridge", "native", "otlp-integration", "opentelemetry")
 _STOPS = (*WEB, *NODES, *(f"celery:{kind}" for kind in WORKERS))
@@ -61,6 +61,7 @@ def _record(item: Item) -> Record | None:
         trace = fields["contexts"]["trace"]
         text = [fields.get("transaction"), (fields.get("request") or {}).get("url")]
         text += (trace.get("data") or {}).values()
+        text += (fields.get("tags") or {}).values()  # sentry-sdk puts the id of a task there
         return Record(trace["trace_id"], " ".join(map(str, text)), context)
     if item.kind == "span" and fields.get("is_segment"):
         return Record(fields["trace_id"], str(fields.get("attributes")), context)

@@ -69,7 +69,9 @@ class Headers:
     def vendors(self) -> list[str]:
         """The entries of the tracestate that are not OpenTelemetry's."""
         parts = ",".join(self.lines.get("tracestate", [])).split(",")
-        return [part.strip() for part in parts if part.strip() and not part.strip().startswith("ot=")]
+        return [
+            part.strip() for part in parts if part.strip() and not part.strip().startswith("ot=")
+        ]
 
     def _first(self, name: str) -> str:
         return next(iter(self.lines.get(name, [])), "")
@@ -81,7 +83,7 @@ class Headers:
 
 
 def numbers_agree(context: dict[str, str]) -> bool:
-    """Return whether ``sample_rand < sample_rate`` exactly if ``sampled``, where all three stand."""
+    """Return whether ``sample_rand < sample_rate`` exactly if ``sampled``, where all are there."""
     if not {"sample_rand", "sample_rate", "sampled"} <= context.keys():
         return True
     below = float(context["sample_rand"]) < float(context["sample_rate"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING
 
 from tests.end_to_end.neighbours.headers import Headers, numbers_agree
@@ -18,13 +19,15 @@ US = "bridge"
 SILENT = frozenset({"errors-only", "node-errors-only"})
 """Kinds that record nothing, and decide nothing."""
 
-_TRACE, _SPAN = "{:032x}", "00f067aa0ba902b7"
+_SPAN = "00f067aa0ba902b7"
 _CONTEXT = "sentry-trace_id={trace},sentry-public_key=k,sentry-environment=production"
-_DECIDED = "sentry-release=1,sentry-sample_rate=0.25,sentry-sample_rand={rand},sentry-sampled={said}"
+_DECIDED = (
+    "sentry-release=1,sentry-sample_rate=0.25,sentry-sample_rand={rand},sentry-sampled={said}"
+)
 
-# What the client at the start of a journey sends, as @sentry/browser does; "user" and "vendor" stand
-# for what applications and other vendors add. A case without a row sends nothing: the first hop is
-# the head of the trace.
+# What the client at the start of a journey sends, as @sentry/browser does; "user" and "vendor"
+# stand for what applications and other vendors add. A case without a row sends nothing: the first
+# hop is the head of the trace.
 CLIENT = {
     "sampled": ("-1", "01", _DECIDED.format(rand="0.100000", said="true")),
     "not sampled": ("-0", "00", _DECIDED.format(rand="0.900000", said="false")),
@@ -75,8 +78,12 @@ class Journey:
                 plan.append(f"{tap.url}/{case}/{mark}")
                 taps.add(mark)
             if stop != "end":
-                plan.append(f"{fleet.urls.get(stop, stop)}/{case}/{mark}")
-        status = send("|".join(plan), client_lines(self.case, _TRACE.format(0xA000 + number)))
+                # The same kind with another rate, where it cannot tell requests apart.
+                where = fleet.urls.get(f"{stop}-{case}") or fleet.urls.get(stop, stop)
+                plan.append(f"{where}/{case}/{mark}")
+        status = send(
+            "|".join(plan), client_lines(self.case, f"{Random(number).getrandbits(128):032x}")
+        )
         assert status == 200, f"{self}: {status}"
         return taps
 
@@ -111,7 +118,9 @@ class Link:
             "decision": self._decision() if continued == "yes" else continued,
             "sampling context": self._context(),
             "baggage": _kept("user" in self.before.baggage, "user" in self.after.baggage),
-            "tracestate": _kept(bool(self.before.vendors), self.before.vendors == self.after.vendors),
+            "tracestate": _kept(
+                bool(self.before.vendors), self.before.vendors == self.after.vendors
+            ),
             "once": _yes(self.before.once and self.after.once and self.after.agree),
         }
         if self.case not in CLIENT or self.case == "deferred, no traceparent":
@@ -136,15 +145,23 @@ class Link:
         if not after:
             return "no" if before else "not sent"
         own = {"sampled", "sample_rate", "sample_rand"} if self.before.sampled is None else set()
-        same = all(after.get(key) == value for key, value in before.items() if key not in own)
+        same = all(_same(after.get(key), value) for key, value in before.items() if key not in own)
         sent = [record.context for record in self.records if record.context]
         agree = all(
-            one.get(key) == after[key]
+            _same(one.get(key), after[key])
             for one in sent
             for key in ("trace_id", "sample_rate", "sample_rand", "sampled")
             if key in after
         )
         return _yes(same and agree and all(map(numbers_agree, [after, *sent])))
+
+
+def _same(one: str | None, other: str) -> bool:
+    """Compare numbers as numbers: 0.1 is 0.100000."""
+    try:
+        return one is not None and float(one) == float(other)
+    except ValueError:
+        return one == other
 
 
 def _yes(true: bool) -> str:

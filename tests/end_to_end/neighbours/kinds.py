@@ -18,14 +18,14 @@ HEADS = frozenset({"keep", "drop", "open"})
 def _native() -> None:
     import sentry_sdk
 
-    def sampler(context: dict[str, Any]) -> float:
-        # As Sentry's documentation has it: the parent's decision stands, at the parent's rate.
-        if context.get("parent_sampled") is not None:
-            return context.get("parent_sample_rate") or float(context["parent_sampled"])
-        path = context.get("asgi_scope", {}).get("path", "")
-        return FEW if path.startswith("/drop") else MOST
+    # No traces_sampler: with one, sentry-sdk writes what it returns over the rate that came.
+    sentry_sdk.init(traces_sample_rate=MOST)
 
-    sentry_sdk.init(traces_sampler=sampler)
+
+def _native_drop() -> None:
+    import sentry_sdk
+
+    sentry_sdk.init(traces_sample_rate=FEW)
 
 
 def _errors_only() -> None:
@@ -77,6 +77,7 @@ def _plain() -> None:
 START = {
     "bridge": lambda: None,  # the launcher has done it
     "native": _native,
+    "native-drop": _native_drop,
     "errors-only": _errors_only,
     "otlp-integration": _otlp_integration,
     "opentelemetry": _plain,
@@ -89,7 +90,11 @@ def head(kind: str, case: str) -> Iterator[dict[str, str]]:
     if case not in HEADS:
         yield {}
         return
-    if kind in {"native", "errors-only"}:  # sentry-sdk has no API for it, and adds its own
+    if kind in {
+        "native",
+        "native-drop",
+        "errors-only",
+    }:  # sentry-sdk has no API for it, and adds its own
         yield {"baggage": "user=alice"}
         return
     from opentelemetry import baggage, context

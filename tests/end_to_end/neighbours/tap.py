@@ -6,9 +6,13 @@ import json
 import threading
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tests.end_to_end.neighbours.headers import FIELDS, Headers
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def send(plan: str, lines: list[tuple[str, str]]) -> int:
@@ -51,7 +55,7 @@ class Tap:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> Tap:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.neighbours import fleet as neighbours
+from tests.end_to_end.neighbours.headers import numbers_agree
 from tests.end_to_end.neighbours.journeys import CLIENT, US, Journey, cell
 from tests.end_to_end.neighbours.tap import Tap
 from tests.servers import redis_server
@@ -28,6 +29,7 @@ NAMES = {
     "node-errors-only": "`@sentry/node`, no tracing",
     "client": "browser",
 }
+# "native-drop" is "native" again.
 PROPERTIES = ("trace", "decision", "sampling context", "baggage", "tracestate", "once")
 DECIDED = ("keep", "drop", "sampled", "not sampled")
 UPSTREAM = {
@@ -60,7 +62,7 @@ def rows() -> dict[tuple[str, str, str], list[Journey]]:
             found["before us", "Celery", kind] = [Journey(case, queue) for case in cases]
     for kind in (*neighbours.WEB, *neighbours.NODES):
         cases = UPSTREAM[US]
-        if kind != US:
+        if kind in NAMES and kind != US:
             found["after us", "HTTP", kind] = [Journey(case, (US, kind)) for case in cases]
             if kind in neighbours.WORKERS:
                 after = (US, f"celery:{kind}")
