@@ -31,7 +31,7 @@ _INVALID_REQUESTS = frozenset(
 _CHORD_ERROR = "celery.exceptions.ChordError"
 
 # What the main process of a Celery worker logs about a task that failed, beside its exception; the
-# death of a pool's process, which is the WorkerLostError of its task; a service that does not start.
+# death of a pool's process, which is its task's WorkerLostError; that a service does not start.
 _SAID_BY_EXCEPTIONS = frozenset(
     {
         ("celery.worker.request", "Hard time limit (%ss) exceeded for %s[%s]"),

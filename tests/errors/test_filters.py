@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from celery.exceptions import ChordError
 from fastapi import HTTPException
 from fastapi.exceptions import (
     RequestValidationError,
@@ -11,7 +12,12 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.exceptions import WebSocketException
 
-from otel_sentry.errors.filters import is_expected, is_logger, leaves
+from otel_sentry.errors.filters import (
+    is_expected,
+    is_logger,
+    is_said_by_an_exception,
+    leaves,
+)
 from otel_sentry.options import Options
 from tests.errors.groups import Group
 
@@ -139,3 +145,32 @@ def test_a_group_that_is_too_deep():
 def test_loggers(name, expected):
     """A logger stands for those below it, not for those whose names begin alike."""
     assert is_logger(name, ["shop"]) is expected
+
+
+@pytest.mark.parametrize(
+    ("logger", "message", "expected"),
+    [
+        ("celery.worker.request", "Hard time limit (%ss) exceeded for %s[%s]", True),
+        ("celery.worker.request", "Task handler raised error: %r", False),
+        ("multiprocessing", "Process %r pid:%r exited with %r", True),
+        ("uvicorn.error", "Application startup failed. Exiting.", True),
+        ("uvicorn.error", "Traceback (most recent call last): starlette/routing.py", True),
+        ("uvicorn.error", "Traceback (most recent call last): other.py", False),
+        ("shop", "Application startup failed. Exiting.", False),
+        (None, None, False),
+    ],
+)
+def test_lines_that_repeat_an_exception(logger, message, expected):
+    """A log line goes that says what arrives as an exception; any other one stays."""
+    event = {"logger": logger, "logentry": {"message": message}}
+
+    assert is_said_by_an_exception(event) is expected
+
+
+def test_the_error_of_a_chord():
+    """A chord fails for its task's error, which is sent; one that fails by itself is sent."""
+    of_task, own = ChordError("Dependency 1 raised ValueError()"), ChordError("Join error")
+    of_task.__cause__ = ValueError()
+
+    assert is_expected(of_task, Options())
+    assert not is_expected(own, Options())
