@@ -102,9 +102,13 @@ class SentryPropagator(TextMapPropagator):
         for key, value in entries:
             if not key.startswith(_SENTRY_PREFIX):
                 context = baggage.set_baggage(key, value, context)
+        sentry_trace = _first(_lines(carrier, "sentry-trace", getter))
+        traceparent = _first(_lines(carrier, "traceparent", getter))
+        if not sentry_trace and not traceparent:
+            return context
         remote = _remote_span_context(
-            _first(_lines(carrier, "sentry-trace", getter)),
-            _first(_lines(carrier, "traceparent", getter)),
+            sentry_trace,
+            traceparent,
             _lines(carrier, "tracestate", getter),
             {
                 key[len(_SENTRY_PREFIX) :]: value

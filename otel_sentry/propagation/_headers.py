@@ -57,13 +57,13 @@ def parse_baggage(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
             yield unquote(key), unquote(value.strip())
 
 
+# Bound: 256 texts of at most a header each. What is the same in every request (keys, release,
+# environment, routes) stays; a trace's own id and number pass through.
+@lru_cache(maxsize=256)
 def _quote(text: str) -> str:
     # Most need no quoting, and to find out this way takes a fifth of the time. "replace": a lone
     # surrogate, which no header can hold, must not stop a request.
     return text if _UNRESERVED(text) else quote(text, safe="", errors="replace")
-
-
-_quote_key = lru_cache(maxsize=256)(_quote)  # there are few keys
 
 
 def format_baggage(entries: Iterable[tuple[str, str]]) -> str:
@@ -71,7 +71,7 @@ def format_baggage(entries: Iterable[tuple[str, str]]) -> str:
     members: list[str] = []
     left = _MAX_BAGGAGE_BYTES + 1  # the last entry needs no comma
     for key, value in entries:
-        member = f"{_quote_key(key)}={_quote(value)}"
+        member = f"{_quote(key)}={_quote(value)}"
         if len(member) < left and len(members) < _MAX_BAGGAGE_ENTRIES:
             left -= len(member) + 1
             members.append(member)

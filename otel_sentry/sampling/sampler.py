@@ -45,6 +45,10 @@ _DROPPED_METHODS = ("HEAD", "OPTIONS")  # no set: an attribute may be a list
 
 _DEFAULT_RATE = 0.1
 
+# An enumeration's member costs more to look up than the comparison with it.
+_DROP = Decision.DROP
+_CLIENT, _SERVER, _CONSUMER = SpanKind.CLIENT, SpanKind.SERVER, SpanKind.CONSUMER
+
 
 class SentrySampler(Sampler):
     """
@@ -88,6 +92,7 @@ class SentrySampler(Sampler):
             )
             rate = _DEFAULT_RATE
         self._rate = rate
+        self._threshold = threshold(rate)
         self._rules = tuple(rules)
         self._keep_plumbing = infrastructure_spans
         self._record_unsampled = record_unsampled
@@ -113,12 +118,12 @@ class SentrySampler(Sampler):
             if parent.is_remote and isinstance(state, SentryTraceState) and state.sampled is None:
                 return self._decide(trace_id, name, kind, attributes, state)
             if parent.trace_flags.sampled:
-                if kind is SpanKind.CLIENT and self._talks_to_broker(parent_span):
-                    return SamplingResult(Decision.DROP, None, state)
+                if kind is _CLIENT and self._talks_to_broker(parent_span):
+                    return SamplingResult(_DROP, None, state)
                 return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
             return self._leave_out(parent_span, parent, kind, attributes)
-        if kind is SpanKind.CLIENT and not self._keep_plumbing:
-            return SamplingResult(Decision.DROP, None, SentryTraceState(sampled=None))
+        if kind is _CLIENT and not self._keep_plumbing:
+            return SamplingResult(_DROP, None, SentryTraceState(sampled=None))
         return self._decide(trace_id, name, kind, attributes, _NO_STATE)
 
     def _leave_out(
@@ -129,15 +134,15 @@ class SentrySampler(Sampler):
         if (
             self._record_unsampled
             and (parent.is_remote or parent_span.is_recording())
-            and not (kind is SpanKind.CLIENT and self._talks_to_broker(parent_span))
+            and not (kind is _CLIENT and self._talks_to_broker(parent_span))
         ):
             return SamplingResult(Decision.RECORD_ONLY, attributes, state)
-        if kind is SpanKind.CLIENT and attributes:
+        if kind is _CLIENT and attributes:
             state = towards(state, attributes)
         # SERVER and CONSUMER spans are transactions wherever their parent lives.
-        if kind is SpanKind.SERVER or kind is SpanKind.CONSUMER or parent.is_remote:
+        if kind is _SERVER or kind is _CONSUMER or parent.is_remote:
             self._unsampled.add()
-        return SamplingResult(Decision.DROP, None, state)
+        return SamplingResult(_DROP, None, state)
 
     def _talks_to_broker(self, parent: Any) -> bool:
         if self._keep_plumbing or getattr(parent, "kind", None) is not SpanKind.PRODUCER:
@@ -162,7 +167,7 @@ class SentrySampler(Sampler):
         if explicit is None and context:
             explicit = randomness_of(context.get("sample_rand", ""))
         random_bits = implicit_randomness(trace_id) if explicit is None else explicit
-        rejection = threshold(rate)
+        rejection = self._threshold if chosen is None else threshold(rate)
         sampled = random_bits >= rejection
         sample_rand = sample_rand_of(random_bits)
         if context:
@@ -190,7 +195,7 @@ class SentrySampler(Sampler):
         if self._record_unsampled and chosen != 0:
             return SamplingResult(Decision.RECORD_ONLY, attributes, state)
         self._unsampled.add()
-        return SamplingResult(Decision.DROP, None, state)
+        return SamplingResult(_DROP, None, state)
 
     def _chosen_rate(
         self,
@@ -208,7 +213,7 @@ class SentrySampler(Sampler):
                     rate = self._ruled_rate(meaning.candidates)
                 if rate is not None:
                     return rate
-            if kind is SpanKind.SERVER and attributes:
+            if kind is _SERVER and attributes:
                 method = attributes.get("http.request.method") or attributes.get("http.method")
                 return 0.0 if method in _DROPPED_METHODS else None
         except Exception as error:  # noqa: BLE001 - raised here, it would end the request
