@@ -20,6 +20,7 @@ from sentry_sdk.envelope import Envelope, Item
 from sentry_sdk.serializer import serialize
 from sentry_sdk.utils import capture_internal_exceptions, format_timestamp
 
+from otel_sentry._sentry_sdk import apply_scopes
 from otel_sentry.scrubbing import merged, remarks
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ class Capture:
         if client.transport is None:
             return
         hint: dict[str, Any] = {OURS: transaction.span_dictionaries}
-        # Scope.capture_event() merges the scopes, too, but hands them to the serialiser.
-        scope: Any = sentry_sdk.get_current_scope()._merge_scopes()  # noqa: SLF001
-        event = scope.apply_to_event(outline(transaction.event), hint, client.options)
+        event = apply_scopes(outline(transaction.event), hint, client.options)
         reason = "event_processor"
         left = 0
         if event is not None:
@@ -180,6 +179,11 @@ class EncodedTransaction(Item):
         if "spans" not in event:
             text = f'{text[:-1]},"spans":[{",".join(spans)}]}}'
         super().__init__(text, type="transaction", content_type="application/json")
+
+    @property
+    def data_category(self) -> Any:
+        """Return what limits and client reports call it; sentry-sdk 3 no longer knows the type."""
+        return "transaction"
 
     def get_transaction_event(self) -> Any:
         """Return what sentry-sdk counts where the transaction is lost."""

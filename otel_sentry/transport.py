@@ -25,6 +25,7 @@ from otel_sentry._background import after_fork_in_child
 from otel_sentry._delivery import DeliveryWorker
 from otel_sentry._http import post, read_answers_fast
 from otel_sentry._logging import logger
+from otel_sentry._sentry_sdk import COUNTS_SPANS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,8 +173,11 @@ class SentryTransport(HttpTransport):
         with self._counting:
             if item is not None and item.type == "client_report":
                 self._count_again(item)
-            else:
-                super().record_lost_event(reason, data_category, item, quantity=quantity)
+                return
+            super().record_lost_event(reason, data_category, item, quantity=quantity)
+            if item is not None and item.type == "transaction" and not COUNTS_SPANS:
+                spans: Any = item.get_transaction_event()
+                super().record_lost_event(reason, "span", quantity=1 + len(spans["spans"]))
 
     def _count_again(self, report: Item) -> None:
         """Keep the counts of a report that was lost itself: the next report has them."""

@@ -8,6 +8,7 @@ import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 
 from otel_sentry._logging import logger
+from otel_sentry._sentry_sdk import known_options, personal_data
 from otel_sentry.transport import SentryTransport, transport_class
 
 if TYPE_CHECKING:
@@ -63,15 +64,17 @@ def set_up_client(settings: Settings, options: Mapping[str, Any] | None = None) 
 
 def _options(settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:
     experiments = {"transport_compression_level": _COMPRESSION_LEVEL}
-    return {
+    ours = {
         "dsn": settings.dsn,
         "environment": settings.environment,
         "release": settings.release,
         "sample_rate": settings.sample_rate,
-        # None: `false` is what it is anyway, and naming it is deprecated.
-        "send_default_pii": settings.send_default_pii or None,
+        **personal_data(send=settings.send_default_pii),
         "debug": settings.debug,
         "transport": transport_class(settings.connections),
+    }
+    return {
+        **known_options(ours),
         **options,
         # None, not 0: with None sentry-sdk's integrations create no spans at all.
         "traces_sample_rate": None,

@@ -13,9 +13,9 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 import sentry_sdk
-from sentry_sdk.utils import event_from_exception
 
 from otel_sentry._logging import never_raise
+from otel_sentry._sentry_sdk import event_from_exception
 
 
 def capture_in_status_handlers() -> None:
@@ -58,9 +58,5 @@ def _capture(error: Exception) -> None:
         status = getattr(error, "status_code", None)
         if integration is None or status not in integration.failed_request_status_codes:
             return
-        event, hint = event_from_exception(
-            error,
-            client_options=client.options,
-            mechanism={"type": "starlette", "handled": True},
-        )
+        event, hint = event_from_exception(error, {"type": "starlette", "handled": True})
         sentry_sdk.capture_event(event, hint=hint)
