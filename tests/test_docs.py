@@ -30,6 +30,7 @@ LINKED = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 # Where the Python code of each page is run.
 RUN_HERE = {"gunicorn.md", "propagation.md", "quickstart.md", "sampling.md", "troubleshooting.md"}
 RUN_ELSEWHERE = {
+    "celery.md": "errors/test_docs.py",
     "errors.md": "errors/test_docs.py",
     "migrating.md": "errors/test_docs.py",
     "scrubbing.md": "scrubbing/test_docs.py",

@@ -117,8 +117,11 @@ def _monitoring(options: dict[str, Any], excluded: Collection[str] | None) -> di
             " pip install 'otel-sentry[celery]'"
         )
         return options
-    excluded = [excluded] if isinstance(excluded, str) else list(excluded or ())
-    celery = CeleryIntegration(monitor_beat_tasks=True, exclude_beat_tasks=excluded)
+    names = [excluded] if isinstance(excluded, str) else excluded or ()
+    if not hasattr(names, "__iter__"):
+        logger.warning("otel_sentry.init(exclude_beat_tasks=%r) is ignored: pass a list.", excluded)
+        names = ()
+    celery = CeleryIntegration(monitor_beat_tasks=True, exclude_beat_tasks=list(names))
     return {**options, "integrations": [*options.get("integrations", ()), celery]}
 
 

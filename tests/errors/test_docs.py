@@ -69,3 +69,15 @@ def test_the_page_about_migrating(code):
     with Receiver() as receiver:
         code = code.replace("https://key@o1.ingest.sentry.io/1", receiver.dsn)
         assert "Traceback" not in run(receiver, code)
+
+
+def test_the_page_about_celery():
+    """The code of the page lets beat check in, and warns of nothing."""
+    (code,) = blocks("celery.md")
+    with Receiver() as receiver:
+        stderr = run(
+            receiver,
+            f"import otel_sentry, sentry_sdk\n{code}\n"
+            "assert sentry_sdk.get_client().get_integration('celery').monitor_beat_tasks",
+        )
+    assert stderr == ""

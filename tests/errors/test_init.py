@@ -192,6 +192,45 @@ work(ValueError())
     assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("launcher", [True, False])
+def test_monitoring_beat(receiver, launcher):
+    """The client's integration of Celery checks beat's entries in, but for those left out."""
+    stderr = run(
+        receiver,
+        """
+import otel_sentry, sentry_sdk, sys
+otel_sentry.init(monitor_beat_tasks=True, exclude_beat_tasks="hourly-.*")
+celery = sentry_sdk.get_client().get_integration("celery")
+sys.stderr.write(f"{celery.monitor_beat_tasks} {celery.exclude_beat_tasks}")
+""",
+        launcher=launcher,
+    )
+    assert stderr == "True ['hourly-.*']"
+
+
+def test_bad_entries_of_beat(receiver):
+    """What is no list of names is warned of, and leaves no entry out."""
+    stderr = run(
+        receiver,
+        "import otel_sentry\n"
+        "otel_sentry.init(monitor_beat_tasks=True, exclude_beat_tasks=3)\n"
+        "work(ValueError())",
+    )
+    assert stderr.count("init(exclude_beat_tasks=3) is ignored: pass a list.") == 1
+    assert types(receiver) == ["ValueError"]
+
+
+def test_monitoring_beat_without_celery(receiver):
+    """Where Celery is missing a warning says so, and the rest works."""
+    stderr = run(
+        receiver,
+        "import sys\nsys.modules['celery'] = None\n"
+        "import otel_sentry\notel_sentry.init(monitor_beat_tasks=True)\nwork(ValueError())",
+    )
+    assert stderr.count("monitor_beat_tasks=True) is ignored") == 1
+    assert types(receiver) == ["ValueError"]
+
+
 def test_a_rate_that_comes_too_late(receiver):
     """Under the launcher the rate stands already; init() says so."""
     stderr = run(
