@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo collector neighbours test lint typecheck format bench soak fuzz audit docs changelog clean
+.PHONY: help venv demo collector neighbours test lint typecheck format bench compatibility soak fuzz audit docs changelog clean
 .PHONY: docs-site pictures wheel test-wheel
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.test $(VENV)/.lint ## Make .venv with everything that work on the project needs.
 
@@ -51,6 +51,10 @@ bench: $(VENV)/.bench ## Measure the overhead beside other ways to trace, check 
 	$(BIN)/python benchmarks/otlp.py --json docs/benchmarks/otlp.json
 	$(BIN)/python benchmarks/run.py $(ARGS) --json docs/benchmarks/overhead.json --svg docs/benchmarks/overhead.svg
 
+compatibility: $(VENV)/.test ## Run the core with the oldest and the newest of what we support (10 minutes).
+	$(BIN)/python -m tests.compatibility.run $(ARGS) --json docs/benchmarks/compatibility.json
+	$(BIN)/python docs/generate.py
+
 docs: $(VENV)/.test ## Renew the generated parts of the docs.
 	$(BIN)/python docs/generate.py
 	$(BIN)/otel-sentry collector-config >collector/scrubbing.yaml
@@ -82,6 +86,8 @@ pictures: $(VENV)/.test ## Draw the demo's trace for the docs (in Spotlight, too
 wheel: $(VENV)/.test ## Build the sdist and the wheel into dist.
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
+	@test -z "$$TAG" || test -f "dist/otel_sentry-$${TAG#v}.tar.gz" || { \
+	    echo "the tag $$TAG is not the version in otel_sentry/__about__.py" >&2; exit 1; }
 
 test-wheel: $(VENV)/.test ## Run the tests, or some of them (ARGS), on the wheel, without the source.
 	$(BIN)/python tests/packaging/environments.py $(ARGS)
