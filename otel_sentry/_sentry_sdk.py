@@ -60,6 +60,18 @@ def known_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in DEFAULT_OPTIONS}
 
 
+def stop_streaming(client: Any) -> None:
+    """
+    Let a client send no spans of its own.
+
+    Without tracing, too, version 3 makes spans of what continues a sampled trace
+    (``_make_sampling_decision`` takes over the parent's decision), which is traced already. There
+    is no option for it: a rate of 0 and ``ignore_spans`` count each as lost.
+    """
+    if getattr(client, "span_batcher", None) is not None:
+        client.span_batcher = None
+
+
 def arguments_stay_here() -> bool:
     """Return whether the application told sentry-sdk to send no arguments of tasks."""
     told = sentry_sdk.get_client().options.get("data_collection") or {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sentry_sdk.utils import get_before_send_log, get_before_send_metric
 
 from otel_sentry._logging import logger
+from otel_sentry._sentry_sdk import stop_streaming
 from otel_sentry.capture import OURS
 from otel_sentry.errors.filters import is_expected, is_logger, is_said_by_an_exception
 from otel_sentry.errors.linking import link, unit_of_work
@@ -71,6 +72,7 @@ class Hooks:
         options["before_breadcrumb"] = partial(self._breadcrumb, options.get("before_breadcrumb"))
         options["before_send_log"] = partial(self._log, get_before_send_log(options))
         options["before_send_metric"] = partial(self._metric, get_before_send_metric(options))
+        stop_streaming(client)
         if any(options.get(name) is not None for name in _TRACING_OPTIONS):
             options.update(dict.fromkeys(_TRACING_OPTIONS))
             logger.warning(

@@ -141,6 +141,8 @@ def _describe(
 
     def process(event: Any, hint: Any) -> Any:  # noqa: ARG001 - sentry-sdk's signature
         if event.get("type") is not None:  # a transaction says it by its data
+            # sentry-sdk 3 has the arguments there unless told otherwise, without their names.
+            event.get("extra", {}).pop("celery-job", None)
             return event
         with never_raise("describing a task"):
             job = describe_job(task, request, args, kwargs)
