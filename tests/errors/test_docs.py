@@ -46,8 +46,8 @@ def test_the_page_about_errors():
 
     assert "Traceback" not in stderr
     assert "is ignored" not in stderr
-    whats = [e.get("message") or e["exception"]["values"][-1]["type"] for e in errors]
-    assert whats == [
+    sent = [e.get("message") or e["exception"]["values"][-1]["type"] for e in errors]
+    assert sent == [
         "ZeroDivisionError",
         "TimeoutError",
         "the cache is cold",
