@@ -54,10 +54,28 @@ def overhead_tables() -> str:
     return "\n".join(parts)
 
 
+def compatibility_table() -> str:
+    """Return the table of what `make compatibility` ran last."""
+    rows = json.loads((HERE / "benchmarks/compatibility.json").read_text())
+    shown = list(dict.fromkeys(name for row in rows for name in row["versions"]))
+    lines = [f"| row | {' | '.join(shown)} | result |", "|---" * (len(shown) + 2) + "|"]
+    newest = next(row["versions"] for row in rows if row["row"] == "all newest")
+    for row in rows:
+        cells = [_version(row["versions"].get(name, ""), newest.get(name)) for name in shown]
+        lines.append(f"| {row['row']} | {' | '.join(cells)} | {row['result']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _version(version: str, newest: str | None) -> str:
+    """Return it, bold where it is another than in the row that has the newest of all."""
+    return version if version in {"", newest} else f"**{version}**"
+
+
 PARTS = {
     "configuration.md": ("variables", variables_table),
     "overhead.md": ("overhead", overhead_tables),
     "backends.md": ("backends", backends_table.table),
+    "compatibility.md": ("compatibility", compatibility_table),
 }
 
 

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Return 1 where a row fails."""
+    """Return 1 where a row fails, or none ran."""
     arguments = _parser().parse_args()
     chosen = [row for row in ROWS if arguments.only.lower() in row.name.lower()]
     if arguments.ci:
@@ -47,9 +48,9 @@ def main() -> int:
     if arguments.json:
         kept = [result for result in results if result["result"] != "no interpreter"]
         Path(arguments.json).write_text(json.dumps(kept, indent=1) + "\n")
-    failed = sum(result["result"] == "fails" for result in results)
-    print(f"{len(results) - failed} passed, {failed} failed")
-    return bool(failed)
+    of = Counter(result["result"] for result in results)
+    print(f"{of['passes']} passed, {of['fails']} failed, {of['no interpreter']} skipped")
+    return bool(of["fails"] or not of["passes"])
 
 
 def _run(row: Row, wheel: Path, directory: Path, redis_url: str) -> dict:
