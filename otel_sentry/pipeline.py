@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import propagate
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk._configuration import _initialize_components
+from opentelemetry.sdk.metrics._internal import _disable_meter_configurator
 from opentelemetry.sdk.resources import Resource
 
 from otel_sentry import backends, processes
@@ -123,10 +124,11 @@ def build_bridge(
 def _set_up_traces(
     bridge: Bridge, processors: list[SpanProcessor], auto_instrumentation_version: str | None
 ) -> None:
+    metrics = _other_signals(bridge.settings, "OTEL_METRICS_EXPORTER")
     with _environment(
         # The backends are built here, where one unknown name cannot stop the others.
         OTEL_TRACES_EXPORTER="none",
-        OTEL_METRICS_EXPORTER=_other_signals(bridge.settings, "OTEL_METRICS_EXPORTER"),
+        OTEL_METRICS_EXPORTER=metrics,
         OTEL_LOGS_EXPORTER=_other_signals(bridge.settings, "OTEL_LOGS_EXPORTER"),
         OTEL_EXPORTER_OTLP_PROTOCOL=os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
         or "http/protobuf",
@@ -137,6 +139,8 @@ def _set_up_traces(
             resource_attributes=_scrubbed_resource(bridge.scrubber),
             span_processors=processors,
             export_log_record_processor=log_processors(bridge.scrubber),
+            # Else the instrumentations' measurements are made for nobody.
+            meter_configurator=_disable_meter_configurator if metrics == "none" else None,
         )
     propagate.set_global_textmap(_textmap(bridge.propagator))
     _follow()
@@ -152,9 +156,7 @@ def _follow() -> None:
 def _scrubbed_resource(scrubber: Scrubber) -> dict[str, Any]:
     """Return the resource's attributes that hold secrets, without them: metrics send it, too."""
     found = Resource.create().attributes
-    return {
-        key: value for key, value in scrubber.attributes(found).items() if value != found[key]
-    }
+    return {key: value for key, value in scrubber.attributes(found).items() if value != found[key]}
 
 
 def _sampler(bridge: Bridge) -> Sampler | None:
