@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import logging
 import signal
 from importlib.metadata import version
 
 import hypothesis
 import pytest
 
+from otel_sentry._logging import logger
 from otel_sentry.cli.tail.receiver import Receiver
 from tests.relay import left_to_strip
 from tests.servers import redis_server
@@ -45,6 +47,15 @@ def received():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Receiver, "_keep", keep_and_note)
         yield events
+
+
+@pytest.fixture(autouse=True)
+def own_logger():
+    """Let no test find our logger as another one, or a library it has loaded, left it."""
+    logging.disable(logging.NOTSET)
+    logger.disabled, logger.propagate = False, True
+    yield
+    logger.filters[0]._last_said.clear()
 
 
 @pytest.fixture(autouse=True)
