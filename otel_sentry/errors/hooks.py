@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # What these say is about telemetry itself: sent as events it would feed on itself.
 _OWN_LOGGERS = ("otel_sentry", "opentelemetry", "sentry_sdk")
 
+# A line for each request, with its client's address; the event says the rest of it anyway.
+_ACCESS_LOGS = ("uvicorn.access", "gunicorn.access", "hypercorn.access")
+
 _TRACING_OPTIONS = ("traces_sample_rate", "traces_sampler")
 
 
@@ -105,7 +108,8 @@ class Hooks:
         return self._scrubber.event(event)
 
     def _breadcrumb(self, users: Hook | None, crumb: Any, hint: Any) -> Any:
-        if is_logger(crumb.get("category"), (*_OWN_LOGGERS, *self._options.ignore_loggers)):
+        ignored = (*_OWN_LOGGERS, *_ACCESS_LOGS, *self._options.ignore_loggers)
+        if is_logger(crumb.get("category"), ignored):
             return None
         return crumb if users is None else users(crumb, hint)
 

@@ -183,13 +183,14 @@ def test_faults_stay_inside(far, monkeypatch, caplog):
 
 
 def test_lines_about_telemetry(far):
-    """Neither an event nor a breadcrumb comes from our lines, OpenTelemetry's or sentry-sdk's."""
+    """No event or breadcrumb comes from lines about telemetry, nor from a server's access log."""
     for name in ("otel_sentry", "opentelemetry.sdk.trace", "sentry_sdk.errors", "opentelemetry"):
         logging.getLogger(name).error("something about telemetry")
     logging.getLogger("opentelemetry_shop").error("a shop's own line")
     far.options.ignore_loggers = ["noisy"]
     logging.getLogger("noisy.library").error("noise")
     sentry_sdk.add_breadcrumb(category="noisy", message="noise")
+    logging.getLogger("uvicorn.access").warning('203.0.113.7:50123 - "GET / HTTP/1.1" 200')
     otel_sentry.capture_message("last")
 
     own, last = far.errors()
