@@ -53,8 +53,9 @@ def received():
 def own_logger():
     """Let no test find our logger as another one, or a library it has loaded, left it."""
     logging.disable(logging.NOTSET)
+    logger.setLevel(logging.NOTSET)
     logger.disabled, logger.propagate = False, True
-    yield
+    del logger.handlers[:], logger.filters[1:]
     logger.filters[0]._last_said.clear()
 
 
