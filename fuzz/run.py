@@ -8,6 +8,7 @@ The targets are those of ``fuzz/targets.py``; ``make fuzz`` runs each for a minu
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +28,7 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         print(f"name one of the targets: {', '.join(TARGETS)}")
         return 2
+    logging.getLogger("otel_sentry").setLevel(logging.CRITICAL)  # millions of warnings
     name = sys.argv.pop(1)
     corpus = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
     for number, seed in enumerate(SEEDS[name]):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
@@ -125,5 +124,3 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "semantics": (b'{"http.request.method":"GET","url.path":"/a","db.system":"redis"}',),
 }
-
-logging.getLogger("otel_sentry").setLevel(logging.CRITICAL)
