@@ -20,7 +20,6 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_sentry._logging import logger
 from otel_sentry.propagation import SentryPropagator
 from otel_sentry.sampling import SentrySampler, build_sampler, parse_rules, sentry_sampler
 from otel_sentry.settings import Settings
@@ -30,11 +29,6 @@ TRACE = 0xAAAAAAAAAAAAAAAAAA80000000000000  # randomness 2^55: in the middle
 SAMPLE_RAND = "0.499999"
 SECRET = "hunter2"
 GET = {"http.request.method": "GET", "http.route": "/users/{id}", "url.path": "/users/7"}
-
-
-@pytest.fixture(autouse=True)
-def _forget_what_was_said():
-    logger.filters[0]._last_said.clear()
 
 
 def parent(state: TraceState, flags: int = 0, *, remote: bool = True, trace: int = TRACE):

@@ -12,7 +12,6 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_sentry._logging import logger
 from otel_sentry.options import Options
 from otel_sentry.sampling import SentrySampler, parse_rules
 from otel_sentry.sampling.callback import asgi_scope
@@ -21,11 +20,6 @@ from otel_sentry.trace_state import SentryTraceState
 TRACE = 0xAAAAAAAAAAAAAAAAAA80000000000000  # randomness 2^55: in the middle
 GET = {"http.request.method": "GET", "http.route": "/users/{id}", "url.path": "/users/7"}
 PARENT_RATE = {"sample_rate": "0.3"}
-
-
-@pytest.fixture(autouse=True)
-def _forget_what_was_said():
-    logger.filters[0]._last_said.clear()
 
 
 def decide(callback, *, rules="", kind=SpanKind.SERVER, attributes=GET, name="GET", context=None):
