@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 
-from tests.faults.driver import run_script
+from tests.faults.driver import run_script, start_script
 from tests.faults.far_end import TAKE, Mode
 
 PRELUDE = """
@@ -44,6 +43,7 @@ threading.Thread(
 for number in range(500):
     wait(child(lambda: named(f"child {number}")))
 named("parent")
+trace.get_tracer_provider().force_flush(40_000)
 """
     done = run_script(PRELUDE + code, far_end.dsn)
     assert done.returncode == 0, done.stderr
@@ -88,13 +88,13 @@ trace.get_tracer_provider().force_flush(1000)
 pids = [child(lambda: None) for _ in range(3)]
 print("forked", flush=True)
 for pid in pids: wait(pid)
-trace.get_tracer_provider().force_flush(20_000)
+trace.get_tracer_provider().force_flush(90_000)
 """
-    started = threading.Timer(6, lambda: far_end.become(TAKE))
-    started.start()
-    done = run_script(PRELUDE + code, far_end.dsn)
-    started.join()
-    assert done.returncode == 0, done.stderr
+    with start_script(PRELUDE + code, far_end.dsn) as process:
+        assert process.stdout.readline() == "forked\n"
+        far_end.become(TAKE)
+        _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
 
     counts = names(far_end)
     assert set(counts.values()) == {1}
@@ -111,7 +111,7 @@ workers = [
 for worker in workers: worker.start()
 for number in range(40): wait(child(lambda: named(f"child {number}")))
 for worker in workers: worker.join()
-trace.get_tracer_provider().force_flush(20_000)
+trace.get_tracer_provider().force_flush(90_000)
 """
     done = run_script(PRELUDE + code, far_end.dsn)
     assert done.returncode == 0, done.stderr
