@@ -8,6 +8,7 @@ import http.client
 import json
 import socket
 import sys
+import time
 import tracemalloc
 import types
 import zlib
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_sentry.cli.tail import _server
 from otel_sentry.cli.tail._decompress import decompress
 from otel_sentry.cli.tail._items import Refused
 from otel_sentry.cli.tail._server import Server
@@ -233,6 +235,79 @@ def test_goes_on_after_a_client_that_leaves(receiver, post, envelope):
         with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as client:
             client.sendall(part)
     assert post("/stream", envelope(("event", {})))[0] == 200
+
+
+def drip(client, forever):
+    """Send a byte at a time until the receiver has had enough; what it says."""
+    answer = b""
+    client.settimeout(0.02)
+    for _ in range(500):
+        with contextlib.suppress(TimeoutError):
+            answer += (received := client.recv(1000))
+            if not received:
+                return answer
+        with contextlib.suppress(ConnectionError):
+            client.send(forever)
+    pytest.fail("the receiver goes on reading")
+
+
+@pytest.mark.parametrize(
+    ("start", "forever", "says"),
+    [
+        (b"", b"P", b""),
+        (b"POST /stream HTTP/1.1\r\n", b"a", b""),
+        (b"POST /stream HTTP/1.1\r\nContent-Length: 10000\r\n\r\n", b"a", b"HTTP/1.1 408"),
+        (
+            b"POST /stream HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1\r\na\r\n",
+            b"HTTP/1.1 408",
+        ),
+        (
+            b"POST /stream HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+            b"a",
+            b"HTTP/1.1 408",
+        ),
+    ],
+    ids=["request line", "header", "body", "chunks", "body that is too large anyway"],
+)
+def test_hangs_up_on_a_client_that_drips(receiver, post, monkeypatch, start, forever, says):
+    """A request has a limited time in all, however busily its bytes come one by one."""
+    monkeypatch.setattr(_server, "_REQUEST_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as client:
+        client.sendall(start)
+        assert drip(client, forever).startswith(says)
+    assert post(ENVELOPE, b"{}\n")[0] == 200
+
+
+def test_an_idle_connection_is_no_slow_request(receiver, monkeypatch):
+    """The time runs from the first byte of a request: a client may keep its connection open."""
+    monkeypatch.setattr(_server, "_REQUEST_SECONDS", 0.1)
+    connection = http.client.HTTPConnection("127.0.0.1", receiver.port, timeout=0.3)
+    for _ in range(2):
+        connection.request("GET", "/health")
+        assert connection.getresponse().read()
+        with pytest.raises(TimeoutError):
+            connection.sock.recv(1)  # neither a byte nor a hang-up
+    connection.close()
+
+
+def test_serves_so_many_connections_and_no_more(receiver, post, monkeypatch):
+    """Beyond the limit a client is told so, and hung up on; who goes makes room."""
+    monkeypatch.setattr(_server, "_MAX_CONNECTIONS", 3)
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", receiver.port)
+        for _ in range(3):
+            client = stack.enter_context(socket.create_connection(address, timeout=10))
+            client.sendall(b"GET /health HTTP/1.1\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        with socket.create_connection(address, timeout=10) as one_more:
+            assert one_more.recv(1000).startswith(b"HTTP/1.1 503")
+        assert receiver.refused == 1
+    server = receiver._server
+    deadline = time.monotonic() + 10
+    while server._connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert post(ENVELOPE, b"{}\n")[0] == 200
 
 
 BODIES = st.one_of(

@@ -7,11 +7,13 @@ Only the standard library, and nothing of Sentry or OTLP.
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import socketserver
 import string
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +28,13 @@ _MAX_BODY_BYTES = 20 * 1024 * 1024
 _MAX_DISCARDED_BYTES = 100 * 1024 * 1024
 
 _MAX_TRAILERS = 100
+
+# From its first byte to its last. A client that sends a byte now and then is not idle, but goes on
+# for as long as it likes. Who sends 20 MiB to the same machine needs less than a second.
+_REQUEST_SECONDS = 60.0
+
+# Each has a thread. A service has at most 17 for each of its processes.
+_MAX_CONNECTIONS = 512
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ Serve = Callable[[str, str, Mapping[str, str], bytes], Response]
 
 class Server(ThreadingHTTPServer):
     """
-    One thread a connection, and a stop that does not wait for idle clients.
+    One thread a connection, so many and no more, and a stop that does not wait for idle clients.
 
     Args:
         address: Host and port.
@@ -68,7 +77,7 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         self.serve = serve
         self.on_refused = on_refused
-        self._connections: set[Any] = set()
+        self._connections: set[Any] = set()  # bound: _MAX_CONNECTIONS
         super().__init__(address, _Handler)
 
     def start(self) -> None:
@@ -91,6 +100,17 @@ class Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
+        """Hang up where too many are connected."""
+        if len(self._connections) < _MAX_CONNECTIONS:
+            return True
+        reason = f"{_MAX_CONNECTIONS} connections are open, and there may be no more"
+        self.on_refused(f"503 {reason}")
+        head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Length: {len(reason) + 1}\r\n"
+        with contextlib.suppress(OSError):
+            request.sendall(f"{head}Connection: close\r\n\r\n{reason}\n".encode())
+        return False
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Remember the connection."""
         self._connections.add(request)
@@ -107,12 +127,59 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _Reader(io.RawIOBase):
+    """
+    Read from a client that has only so much time for a whole request.
+
+    Raises:
+        TimeoutError: On reading: nothing came for long, or the request took too long.
+    """
+
+    def __init__(self, connection: Any, idle_seconds: float) -> None:
+        self._connection = connection
+        self._idle_seconds = idle_seconds
+        self._deadline = float("inf")
+
+    def expect_request(self) -> None:
+        """Let the time begin with the next byte."""
+        self._deadline = float("inf")
+
+    def readable(self) -> bool:
+        """Say that this is for reading."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what there is."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(min(left, self._idle_seconds))
+        try:
+            count = int(self._connection.recv_into(buffer))
+        finally:
+            self._connection.settimeout(self._idle_seconds)
+        self._deadline = min(self._deadline, time.monotonic() + _REQUEST_SECONDS)
+        return count
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
-    timeout = 30  # seconds, for each read and write
+    timeout = 30  # seconds, for each read, and for all writes of an answer
     # The header and the body of an answer are two writes; Nagle would delay the second by 40 ms.
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        """Read through what watches the time."""
+        super().setup()
+        self.rfile.close()
+        self._reader = _Reader(self.connection, self.timeout)
+        self.rfile = io.BufferedReader(self._reader)
+
+    def handle_one_request(self) -> None:
+        """Serve one request; one whose header lines take too long is not answered at all."""
+        self._reader.expect_request()
+        super().handle_one_request()
 
     def do_POST(self) -> None:
         try:
@@ -121,6 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
             response = self.server.serve(self.command, self.path, headers, body)
         except Refused as refused:
             self.send_error(refused.status, refused.reason)
+        except TimeoutError:
+            self.send_error(408, "the body does not come, or takes too long")
         else:
             self._send(response)
 
