@@ -5,17 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Protocol
 
 from otel_sentry._background import after_fork_in_child, start_thread
 from otel_sentry._logging import logger, report
+from otel_sentry.transactions.segment import take_all
 from otel_sentry.transactions.tree import grow
 
 if TYPE_CHECKING:
     from contextvars import Context
-
-    from opentelemetry.sdk.trace import ReadableSpan
 
     from otel_sentry.transactions.segment import Segment
     from otel_sentry.transactions.tree import Tree
@@ -74,7 +72,7 @@ class Assembler:
         # Re-entrant: a span may be ended by the garbage collector, in the middle of submit().
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
-        self._queue: deque[tuple[float, int, Segment]] = deque()  # bound: max_queued_spans
+        self._queue: deque[tuple[float, int, Segment, Context]] = deque()  # bound: max_queued_spans
         self._queued_spans = 0
         # Numbers of spans whose root was never ended. Appended to by the garbage collector, which
         # may run anywhere, so nothing but append() happens there. Bounded by the span processor.
@@ -89,8 +87,15 @@ class Assembler:
         self.generation += 1
         self._reset()
 
-    def submit(self, segment: Segment) -> None:
-        """Queue a segment whose root has ended; never blocks on building or sending."""
+    def submit(self, segment: Segment, context: Context) -> None:
+        """
+        Queue a segment whose root has ended; never blocks on building or sending.
+
+        Args:
+            segment: The segment.
+            context: The context variables at the end of the root, or of a span that was late for
+                it: Sentry's scopes are among them.
+        """
         size = len(segment.finished)
         with self._lock:
             if segment.queued:
@@ -108,7 +113,7 @@ class Assembler:
                 return
             segment.queued = True
             self._queued_spans += size
-            self._queue.append((time.monotonic() + self._grace, size, segment))
+            self._queue.append((time.monotonic() + self._grace, size, segment, context))
             if self._thread is None:
                 # Stays None while the interpreter shuts down; drain() builds in its caller then.
                 self._thread = start_thread(self._run, "otel-sentry.assembler")
@@ -116,24 +121,20 @@ class Assembler:
                 self._wake.notify_all()
 
     def _drop(self, segment: Segment) -> None:
-        spans = len(segment.dropped)
-        transactions = 0
-        while segment.finished:
-            span = segment.finished.popleft()
-            spans += 1
-            transactions += span.context.span_id == segment.root_id
-        segment.dropped.clear()
-        self._send.lost("queue_overflow", transactions=transactions, spans=spans)
+        ids = [span.context.span_id for span in take_all(segment.finished)]
+        spans = len(ids) + sum(1 for _ in take_all(segment.dropped))
+        self._send.lost("queue_overflow", transactions=ids.count(segment.root_id), spans=spans)
 
     def _run(self) -> None:
         generation = self.generation
         while generation == self.generation:
-            segment = self._take()
-            if segment is None:
+            taken = self._take()
+            if taken is None:
                 return
-            self._build(segment)
+            self._build(*taken)
+            del taken  # it holds the spans, and the scopes
 
-    def _take(self) -> Segment | None:
+    def _take(self) -> tuple[Segment, Context] | None:
         """Wait for the next segment whose grace time is over; ``None`` once closed and empty."""
         with self._lock:
             self._busy = False
@@ -143,9 +144,9 @@ class Assembler:
                     wait = self._queue[0][0] - time.monotonic()
                     if wait <= 0 or self._flushing or self._closed:
                         self._busy = True
-                        _, size, segment = self._queue.popleft()
+                        _, size, segment, context = self._queue.popleft()
                         self._queued_spans -= size
-                        return segment
+                        return segment, context
                     self._busy = True  # awake soon anyway: submit() need not notify
                     # A little longer: segments that are due by then are built in one go, and the
                     # request threads are interrupted less often.
@@ -159,31 +160,23 @@ class Assembler:
 
     def count_abandoned(self) -> None:
         """Count the spans that were collected as garbage."""
-        lost = 0
-        while self.abandoned:
-            lost += self.abandoned.popleft()
+        lost = sum(take_all(self.abandoned))
         if lost:
             self._send.lost("insufficient_data", transactions=0, spans=lost)
 
-    def _build(self, segment: Segment) -> None:
+    def _build(self, segment: Segment, context: Context) -> None:
         self.count_abandoned()
-        spans: list[ReadableSpan] = []
+        # First the flag, then the spans: one that ends now is either taken here or queued.
+        segment.queued = False
+        spans = list(take_all(segment.finished))
         try:
-            # First the flag, then the spans: one that ends now is either taken here or queued.
-            segment.queued = False
-            while segment.finished:
-                spans.append(segment.finished.popleft())
-            dropped = len(segment.dropped)
-            segment.dropped.clear()
+            dropped = sum(1 for _ in take_all(segment.dropped))
             if dropped:
                 self._send.lost("buffer_overflow", transactions=0, spans=dropped)
             trees, waiting = grow(spans, segment.root_id, segment.open)
             segment.finished.extendleft(reversed(waiting))
-            context = segment.context or copy_context()
             for tree in trees:
                 self._send.transaction(tree, context)
-            # The context holds the span that holds the segment: break the cycle.
-            segment.context = context if segment.finished else None
         except Exception as error:  # noqa: BLE001 - the thread must live
             report("building a transaction", error)
             self._send.lost("internal_sdk_error", transactions=1, spans=len(spans))
@@ -202,7 +195,7 @@ class Assembler:
                     self._wake.wait(min(wait, 0.05))
                 self.count_abandoned()
                 while self._queue:  # no thread could be started: the interpreter is shutting down
-                    self._build(self._queue.popleft()[2])
+                    self._build(*self._queue.popleft()[2:])
             finally:
                 self._flushing -= 1
         return True

@@ -90,10 +90,10 @@ class SentrySpanProcessor(SpanProcessor):
             is_root = span_context.span_id == segment.root_id
             if is_root and segment.at_end is not None:
                 segment.at_end()
-            if is_root or segment.root_ended:
-                if not (span_context.trace_flags.sampled or self._keeps(segment, span, is_root)):
-                    return
-                segment.context = copy_context()
+            if (is_root or segment.root_ended) and not (
+                span_context.trace_flags.sampled or self._keeps(segment, span, is_root)
+            ):
+                return
             if is_root or len(segment.finished) < self._max_children:
                 segment.finished.append(span)
             else:
@@ -102,7 +102,7 @@ class SentrySpanProcessor(SpanProcessor):
             if is_root:
                 segment.root_ended = True
             if segment.root_ended and not segment.queued:
-                self._assembler.submit(segment)
+                self._assembler.submit(segment, copy_context())
         except Exception as error:  # noqa: BLE001
             report("ending a span", error)
 

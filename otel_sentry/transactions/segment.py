@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextvars import Context
+    from collections.abc import Callable, Iterator
 
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanContext
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
 _KEY = "otel_sentry.segment"
 
 _DISCARDED = -1  # the generation of no process
+
+_Item = TypeVar("_Item")
 
 
 class Segment:
@@ -30,7 +31,6 @@ class Segment:
         "__weakref__",
         "abandoned",
         "at_end",
-        "context",
         "dropped",
         "finished",
         "generation",
@@ -57,12 +57,8 @@ class Segment:
         self.finished: deque[ReadableSpan] = deque()
         """Ended spans not yet taken; bounded by ``max_spans``."""
 
-        self.dropped: list[None] = []
-        """One entry a span over the limit; a list, since ``+= 1`` is no atomic operation."""
-
-        self.context: Context | None = None
-        """The context variables at the end of the root (or of the last late span): Sentry's
-        scopes are among them."""
+        self.dropped: deque[None] = deque()
+        """One entry a span over the limit; a deque, since ``+= 1`` is no atomic operation."""
 
         self.root_ended = False
         """Whether the local root is over; what ends later is late."""
@@ -83,6 +79,16 @@ class Segment:
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a span context that carries the segment be pickled: another process gets none."""
         return (type(None), ())
+
+
+def take_all(queue: deque[_Item]) -> Iterator[_Item]:
+    """Take what a deque holds, which others append to, and take from, at the same time."""
+    while True:
+        try:
+            item = queue.popleft()
+        except IndexError:
+            return
+        yield item
 
 
 def attach(span_context: SpanContext, segment: Segment) -> None:
