@@ -48,7 +48,7 @@ class SentryTraceState(TraceState):
     Asked for at most once, and rarely on the request's time.
     """
 
-    dynamic_sampling_context: dict[str, str] | None
+    dynamic_sampling_context: dict[str, str] | None = None
     """Frozen once set: what came with the trace, or what its head first sent."""
 
     def __init__(
@@ -66,7 +66,14 @@ class SentryTraceState(TraceState):
         self.sample_rate = sample_rate
         self.sample_rand = sample_rand
         self.name_transaction = name_transaction
-        self.dynamic_sampling_context = dynamic_sampling_context
+        if dynamic_sampling_context is not None:
+            self.dynamic_sampling_context = dynamic_sampling_context
+
+    def freeze(self, context: dict[str, str]) -> dict[str, str]:
+        """Return the dynamic sampling context: ``context``, unless another thread was first."""
+        # One atomic operation: what two threads send of one trace must be the same.
+        frozen: dict[str, str] = self.__dict__.setdefault("dynamic_sampling_context", context)
+        return frozen
 
 
 class _Towards(SentryTraceState):

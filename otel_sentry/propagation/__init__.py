@@ -196,11 +196,12 @@ class SentryPropagator(TextMapPropagator):
         """
         state = span_context.trace_state
         if isinstance(state, SentryTraceState):
-            if state.dynamic_sampling_context is None:
-                if transaction is None and state.name_transaction is not None:
-                    transaction = state.name_transaction()
-                state.dynamic_sampling_context = self._head(span_context, state, transaction)
-            return state.dynamic_sampling_context
+            frozen = state.dynamic_sampling_context
+            if frozen is not None:
+                return frozen
+            if transaction is None and state.name_transaction is not None:
+                transaction = state.name_transaction()
+            return state.freeze(self._head(span_context, state, transaction))
         # Another sampler decided. There is no place to keep a name, so none is sent: what is sent
         # must stay the same.
         return {} if span_context.is_remote else self._head(span_context, None, None)
