@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,20 +25,30 @@ class _OncePerMinute(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._last_said: dict[tuple[str, str], float] = {}
+        self.after_fork_in_child()
+
+    def after_fork_in_child(self) -> None:
+        """Have a lock that nobody holds."""
+        # Re-entrant: the garbage collector may end a span, and that fail, in the middle of it.
+        self._lock = threading.RLock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         key = (record.msg, repr(record.args))
         now = time.monotonic()
-        last = self._last_said.get(key)
-        if last is not None and now - last < _REPEAT_AFTER_SECONDS:
-            return False
-        if len(self._last_said) >= self._MAX_SENTENCES:
-            self._last_said.pop(next(iter(self._last_said)), None)
-        self._last_said[key] = now
+        with self._lock:
+            last = self._last_said.get(key)
+            if last is not None and now - last < _REPEAT_AFTER_SECONDS:
+                return False
+            if len(self._last_said) >= self._MAX_SENTENCES:
+                del self._last_said[next(iter(self._last_said))]
+            self._last_said[key] = now
         return True
 
 
-logger.addFilter(_OncePerMinute())
+_once_per_minute = _OncePerMinute()
+logger.addFilter(_once_per_minute)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_once_per_minute.after_fork_in_child)
 
 
 @contextmanager
