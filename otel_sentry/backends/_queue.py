@@ -141,6 +141,7 @@ class BatchQueue:
         self._sending = 0  # spans of the batch that the exporter has
         self._settled = 0  # spans sent or lost since the start
         self._not_before: float | None = None  # the far end wants nothing earlier
+        self._told = False  # that a batch is full
         self._closed = False
         self._given_up = False
         self._uncounted = 0  # lost since the last warning
@@ -160,8 +161,9 @@ class BatchQueue:
         queue.append(item)
         if self._thread is None:
             self._start()
-        elif len(queue) == self._limits.max_batch:
+        elif len(queue) >= self._limits.max_batch and not self._told:
             with self._wake:
+                self._told = True
                 self._wake.notify_all()
 
     def _start(self) -> None:
@@ -184,7 +186,10 @@ class BatchQueue:
     def _wait(self) -> None:
         """Wait until a batch is full, or due; with a flush under way all that is queued is due."""
         due = time.monotonic() + self._limits.delay
-        while len(self._queue) < self._limits.max_batch and not self._closed:
+        while True:
+            self._told = False  # first this, then the length: who makes it a batch says so
+            if len(self._queue) >= self._limits.max_batch or self._closed:
+                break
             wait = due - time.monotonic()
             if wait <= 0 or (self._flushing and self._queue):
                 break
@@ -225,11 +230,13 @@ class BatchQueue:
     def _count_lost(self, spans: int, reason: str) -> None:
         """Count, and say so: at once, then once a minute."""
         self._lost(spans, reason)
-        self._uncounted += spans
         now = time.monotonic()
-        if self._uncounted and now - self._warned_at >= _WARN_AFTER_SECONDS:
+        with self._wake:
+            self._uncounted += spans
+            if not self._uncounted or now - self._warned_at < _WARN_AFTER_SECONDS:
+                return
             self._warned_at = now
-            self._say_lost()
+        self._say_lost()
 
     def _say_lost(self) -> None:
         spans, self._uncounted = self._uncounted, 0
