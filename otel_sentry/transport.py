@@ -23,7 +23,7 @@ from sentry_sdk.transport import HttpTransport
 
 from otel_sentry._background import after_fork_in_child
 from otel_sentry._delivery import DeliveryWorker
-from otel_sentry._http import post, read_answers_fast
+from otel_sentry._http import post, read_answers_fast, read_certificates_once
 from otel_sentry._logging import logger
 from otel_sentry._sentry_sdk import COUNTS_SPANS
 
@@ -59,6 +59,7 @@ class SentryTransport(HttpTransport):
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._counting = threading.RLock()
+        self._connecting = threading.Lock()
         self._direct: dict[Any, tuple[Any, str]] = {}  # bound: the kinds of endpoint, two
         self._silent_until = 0.0
         self._end_by: float | None = None  # at the interpreter's end
@@ -71,6 +72,7 @@ class SentryTransport(HttpTransport):
     def _after_fork_in_child(self) -> None:
         """Share no connection with the parent, and send nothing that it will send."""
         self._counting = threading.RLock()
+        self._connecting = threading.Lock()
         self._direct = {}
         self._worker = self._create_worker(self.options)
         self._discarded_events.clear()
@@ -88,6 +90,9 @@ class SentryTransport(HttpTransport):
 
         Finding that pool again for each request costs urllib3's pool manager half of the request.
         """
+        if self._auth.scheme == "https":
+            with self._connecting:
+                read_certificates_once(self._pool)
         if type(self._pool) is not urllib3.PoolManager:  # a proxy
             return super()._request(method, endpoint_type, body, headers)
         if endpoint_type not in self._direct:

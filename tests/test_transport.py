@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 import time
 import tracemalloc
@@ -14,6 +15,7 @@ from otel_sentry import _delivery, transport
 from otel_sentry._delivery import DeliveryWorker
 from otel_sentry.cli.tail.receiver import Receiver, Response
 from otel_sentry.transport import transport_class
+from tests.faults.far_end import TAKE, FarEnd, Mode, make_certificate
 
 
 @pytest.fixture
@@ -387,3 +389,71 @@ def test_what_cannot_be_written_is_counted(make_client):
         assert client.transport.flush(5)
 
         assert lost(receiver) == {("error", "internal_sdk_error"): 1}
+
+
+@pytest.fixture
+def secure(tmp_path):
+    """Return a far end that speaks TLS, and its certificate."""
+    certificate = tmp_path / "trusted.pem"
+    make_certificate(certificate)
+    with FarEnd(certificate) as far_end:
+        yield far_end, certificate
+
+
+def test_certificates_are_read_once(make_client, secure, monkeypatch):
+    """The list of trusted certificates, 18 ms to read, is not read for each new connection."""
+    far_end, certificate = secure
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    read = []
+    original = ssl.SSLContext.load_verify_locations
+
+    def load(context, *files):
+        read.append(files)
+        original(context, *files)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
+    client = make_client(far_end.dsn)
+    far_end.become(Mode("drop"))
+    for number in range(20):
+        client.transport.capture_envelope(transaction(number))
+    client.transport.flush(10)
+    assert far_end.connections >= 20  # none was used again
+    far_end.become(TAKE)
+    client.transport.capture_envelope(transaction())
+
+    assert client.transport.flush(10)
+    assert far_end.kinds()["transaction"] == 1
+    assert far_end.lost("transaction") == 20
+    assert len(read) == 1
+
+
+def test_a_certificate_of_another_host(make_client, secure, tmp_path, monkeypatch):
+    """A certificate that is trusted, but for another host, is not accepted."""
+    far_end, _ = secure
+    other = tmp_path / "other.pem"
+    make_certificate(other, "127.0.0.2")
+    monkeypatch.setenv("SSL_CERT_FILE", str(other))
+    far_end.present(other)
+    client = make_client(far_end.dsn)
+    client.transport.capture_envelope(transaction())
+    client.transport.flush(5)
+
+    assert far_end.requests == 0
+    assert client.transport._discarded_events["transaction", "network_error"] == 1
+
+
+def test_a_list_of_certificates_that_cannot_be_read(make_client, secure, tmp_path, monkeypatch):
+    """Without the list nothing is sent, and all is counted; once it is there, it is used."""
+    far_end, certificate = secure
+    late = tmp_path / "late.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(late))
+    client = make_client(far_end.dsn)
+    client.transport.capture_envelope(transaction(1))
+    client.transport.flush(5)
+    assert far_end.requests == 0
+
+    late.write_text(certificate.read_text())
+    client.transport.capture_envelope(transaction(2))
+    assert client.transport.flush(5)
+    assert far_end.kinds()["transaction"] == 1
+    assert far_end.lost("transaction") == 1

@@ -7,6 +7,7 @@ import http.client
 import socket
 import socketserver
 import ssl
+import subprocess
 import threading
 import time
 from collections import Counter, deque
@@ -47,6 +48,16 @@ class Mode:
 
 
 TAKE = Mode()
+
+
+def make_certificate(path: Path, address: str = "127.0.0.1") -> None:
+    """Write a key and a self-signed certificate for an IP address into one file."""
+    key = path.with_suffix(".key")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
+    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=far-end"]
+    command += ["-addext", f"subjectAltName=IP:{address}"]
+    subprocess.run([*command, "-keyout", key, "-out", path], check=True, capture_output=True)
+    path.write_text(path.read_text() + key.read_text())
 
 
 class FarEnd:

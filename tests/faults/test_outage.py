@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 
 from tests.faults.driver import run_application
-from tests.faults.far_end import TAKE, FarEnd, Mode
+from tests.faults.far_end import TAKE, FarEnd, Mode, make_certificate
 
 # One application makes this much while its far end is broken.
 TRANSACTIONS, ERRORS, CHILDREN = 120, 12, 3
@@ -64,7 +62,8 @@ def test_a_hanging_far_end_costs_transactions_before_errors(far_end, application
     far_end.become(TAKE)
     assert application.do("flush") == {"flushed": True}
 
-    # Far wider than what is measured (the same): a request that waited would take 30 seconds.
+    # Far wider than what is promised, for CI is noisy: a request that waited would take 30 seconds.
+    # benchmarks/outage.py measures what is promised, 1.1.
     assert broken["median"] < 3 * healthy["median"] + 0.001
     assert broken["slowest"] < 5
     assert after - before < 64 * 2**20
@@ -145,12 +144,7 @@ def certificates(tmp_path):
     """Return two files with a key and a self-signed certificate for 127.0.0.1."""
     paths = [tmp_path / "trusted.pem", tmp_path / "unknown.pem"]
     for path in paths:
-        key = path.with_suffix(".key")
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-        command += ["-subj", "/CN=far-end"]
-        command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", path]
-        subprocess.run(command, check=True, capture_output=True)
-        path.write_text(path.read_text() + key.read_text())
+        make_certificate(path)
     return paths
 
 
