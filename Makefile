@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo collector neighbours test lint typecheck format bench compatibility soak fuzz audit docs changelog clean
+.PHONY: help venv demo collector neighbours test lint typecheck format bench compatibility outage soak fuzz audit docs changelog clean
 .PHONY: docs-site pictures wheel test-wheel
 
 help: ## List the targets.
@@ -60,6 +60,9 @@ docs: $(VENV)/.test ## Renew the generated parts of the docs.
 	$(BIN)/otel-sentry collector-config >collector/scrubbing.yaml
 	$(BIN)/python collector/kubernetes/render_operator.py >collector/kubernetes/operator.yaml
 	OTEL_SENTRY_WRITE_NEIGHBOURS=1 $(BIN)/python -m pytest -q tests/end_to_end/neighbours
+
+outage: $(VENV)/.test ## Measure what requests notice of a broken Sentry, check the limits (4 minutes).
+	$(BIN)/python benchmarks/outage.py $(ARGS) --json docs/benchmarks/outage.json
 
 soak: $(VENV)/.test ## Ten minutes of traffic and faults, or fewer: make soak ARGS='--seconds 60'.
 	$(BIN)/python benchmarks/soak.py $(ARGS)

@@ -16,6 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import calls
 import instructions
 import micro
+import outage
 import report
 import run
 from processes import RefusedError
@@ -102,3 +103,43 @@ def test_losses_are_as_visible_as_wins():
     table = report.bars_table({"memory": {"otel": 1000.0, "ours": 9000.0}})
 
     assert "**not held**" in table
+
+
+@pytest.mark.timeout(600)
+def test_an_outage_is_measured():
+    """A fault is compared with the healthy slices beside it, and everything is accounted for."""
+    if shutil.which("redis-server") is None and shutil.which("valkey-server") is None:
+        if "CI" in os.environ:
+            pytest.fail("the service needs redis-server: apt install redis-server")
+        pytest.skip("needs redis-server: apt install redis-server")
+
+    figures = outage.measure(1, 0.2, {"refuses": outage.FAULTS["refuses"]})
+
+    assert [len(it) for it in figures["ratios"]["refuses"].values()] == [1, 1]
+    assert figures["fate"]["error"]["made"] == 3 * outage.ERRORS
+    assert figures["fate"]["error"]["counted"] >= outage.ERRORS
+    assert figures["fate"]["transaction"]["counted"] >= 15
+    assert outage.missing(figures["fate"]) == 0
+    assert "while the far end" in outage.text(figures)
+
+
+@pytest.mark.parametrize(
+    ("p50", "p99", "too_much"),
+    [
+        ([1.1, 1.1, 1.3], [0.9, 1.1, 9.0], False),
+        ([1.0, 1.2, 1.2], [1.0, 1.0, 1.0], True),
+        ([1.0, 1.0, 1.0], [1.2, 1.2, 9.0], True),
+    ],
+)
+def test_a_fault_that_costs_latency_is_told_from_noise(p50, p99, too_much):
+    """The median of p50 decides; of p99, which is few requests, three quarters of the rounds."""
+    assert outage.costs({"p50": p50, "p99": p99}) is too_much
+
+
+def test_what_is_missing_after_an_outage_is_seen():
+    """What arrived although its answer was lost does not make up for what is missing."""
+    twice = {"made": 10, "sent": 9, "counted": 3}
+
+    assert (
+        outage.missing({"transaction": twice, "error": {"made": 10, "sent": 5, "counted": 4}}) == 1
+    )
