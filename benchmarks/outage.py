@@ -8,8 +8,9 @@ answer. Each fault lasts for a slice of time between two healthy ones, and is co
 mean; the ratios of all rounds have a median and quartiles. One of the faults is none: it shows the
 noise. A fault costs latency where the median of the p50 ratio is above 1.1, or the lower quartile
 of the p99 ratio: p99 is the second slowest request or so of a slice, which any other process on the
-machine can double. Exits with 1 if one does, or if anything that was made is neither sent nor
-counted; with 2 if no fault at all seems to cost latency, too: the machine is too busy.
+machine can double. CPU time is told, too: what else runs changes it least. Exits with 1 if a fault
+costs latency, or if anything that was made is neither sent nor counted; with 2 if none at all seems
+to cost latency, too: the machine is too busy.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ LOAD = 0.5  # of what the service can do
 ERRORS = 5  # in each slice
 MOST = 1.1
 SHARES = {"p50": 0.5, "p99": 0.99}
+CPU = "CPU time"
+FIGURES = (*SHARES, CPU)
 _RECOVERED_SECONDS = 20.0
 
 
@@ -80,16 +83,26 @@ class Outage:
         return LOAD * requests / (time.perf_counter() - started)
 
     def slice(self, rate: float, seconds: float) -> dict[str, float]:
-        """Let a few requests fail, then answer others at the rate; the milliseconds of those."""
+        """
+        Let a few requests fail, then answer others at the rate.
+
+        Returns:
+            The milliseconds of those, and of CPU time for each request, that of its task included.
+        """
+        cpu, requests = self.service.cpu_seconds(), max(10, int(rate * seconds))
         for _ in range(ERRORS):
             client = http.client.HTTPConnection("127.0.0.1", self.service.port)
             client.request("GET", "/items/0")  # there is no such row
             client.getresponse().read()
             client.close()
         self.failed += ERRORS
-        took = self.service.load(max(10, int(rate * seconds)), rate=rate)
+        took = self.service.load(requests, rate=rate)
         self.service.wait_until_idle()
-        return {name: took[int(share * len(took))] * 1e3 for name, share in SHARES.items()}
+        spent = (self.service.cpu_seconds() - cpu) / (requests + ERRORS) * 1e3
+        return {
+            **{it: took[int(share * requests)] * 1e3 for it, share in SHARES.items()},
+            CPU: spent,
+        }
 
     def recover(self) -> None:
         """Be healthy again: what is queued leaves, and limits of rates end."""
@@ -118,7 +131,7 @@ class Outage:
 
 def measure(rounds: int, seconds: float, faults=FAULTS) -> dict:
     """Return each fault's ratios, the healthy latencies, and what became of all that was made."""
-    ratios: dict = {name: {key: [] for key in SHARES} for name in faults}
+    ratios: dict = {name: {key: [] for key in FIGURES} for name in faults}
     with Outage() as outage:
         rate = outage.rate(max(50, int(100 * seconds)))
         outage.recover()
@@ -133,7 +146,7 @@ def measure(rounds: int, seconds: float, faults=FAULTS) -> dict:
                     beside = (healthy[-2][key] + healthy[-1][key]) / 2
                     ratios[name][key].append(value / beside)
         fate = outage.fate()
-    base = {key: median(one[key] for one in healthy) for key in SHARES}
+    base = {key: median(one[key] for one in healthy) for key in FIGURES}
     return {"rate": rate, "healthy_ms": base, "ratios": ratios, "fate": fate}
 
 
@@ -151,7 +164,7 @@ def text(figures: dict) -> str:
     """Return the table, and below it what became of all that was made."""
     healthy = ", ".join(f"{key} {value:.1f} ms" for key, value in figures["healthy_ms"].items())
     lines = [f"healthy: {healthy}, at {figures['rate']:.0f} requests a second", ""]
-    lines += [f"{'while the far end':26} {'p50, as ratio':>22} {'p99, as ratio':>22}"]
+    lines += [f"{'while the far end':26}" + "".join(f" {key + ', ratio':>22}" for key in FIGURES)]
     for name, ratios in figures["ratios"].items():
         cells = ("{:.2f} ({:.2f} to {:.2f})".format(*report.spread(it)) for it in ratios.values())
         verdict = " costs latency" if costs(ratios) else ""

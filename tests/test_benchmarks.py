@@ -115,7 +115,7 @@ def test_an_outage_is_measured():
 
     figures = outage.measure(1, 0.2, {"refuses": outage.FAULTS["refuses"]})
 
-    assert [len(it) for it in figures["ratios"]["refuses"].values()] == [1, 1]
+    assert [len(it) for it in figures["ratios"]["refuses"].values()] == [1, 1, 1]
     assert figures["fate"]["error"]["made"] == 3 * outage.ERRORS
     assert figures["fate"]["error"]["counted"] >= outage.ERRORS
     assert figures["fate"]["transaction"]["counted"] >= 15

@@ -135,6 +135,9 @@ class FarEnd:
 
     def _count(self, item: Item) -> None:
         self._taken.update(_quantities(item))
+        self._count_report(item)
+
+    def _count_report(self, item: Item) -> None:
         if item.kind == "client_report":
             for entry in item.fields["discarded_events"]:
                 self._lost[entry["category"], entry["reason"]] += entry["quantity"]
@@ -201,6 +204,8 @@ class FarEnd:
             if mode.status == HTTPStatus.TOO_MANY_REQUESTS:
                 for item in items:
                     self.answered.update(_quantities(item))
+                    if len(kinds) > 1:  # as Sentry does: a limit is not for reports
+                        self._count_report(item)
             connection.sendall(_head(mode.status, mode.headers, 0))
             return True
         upstream.request("POST", line.split()[1].decode(), body, dict(headers))
