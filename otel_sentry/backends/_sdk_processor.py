@@ -60,7 +60,7 @@ class SdkSpanProcessor(SentrySpanProcessor):
         try:
             # The application may make its own client at any time.
             options: dict[str, Any] = sentry_sdk.get_client().options
-            if options.get("instrumenter") != "otel":
+            if (options.get("instrumenter"), options.get("traces_sample_rate")) != ("otel", 1.0):
                 # Rate 1: our sampler has decided already.
                 options.update(instrumenter="otel", traces_sample_rate=1.0)
             if is_segment(otel_span):
