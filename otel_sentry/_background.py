@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Encodes the host of a connection. Python would import it in the thread that connects first; a
+# process forked meanwhile would inherit the lock of that import, and wait for it for ever.
+import encodings.idna  # noqa: F401
 import os
 import threading
 import weakref

@@ -101,6 +101,21 @@ trace.get_tracer_provider().force_flush(90_000)
     assert len(counts) + far_end.lost("transaction") == 1500
 
 
+def test_no_thread_of_ours_imports(far_end):
+    """Sending imports nothing: a child forked meanwhile would wait for that import for ever."""
+    code = """
+before = set(sys.modules)
+named("first")
+application.fail()
+trace.get_tracer_provider().force_flush(40_000)
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    done = run_script(PRELUDE + code, far_end.dsn)
+    assert json.loads(done.stdout) == [], done.stderr
+    assert names(far_end) == {"first": 1}
+    assert len(far_end.receiver.errors()) == 1
+
+
 def test_a_fork_in_the_middle_of_a_build(far_end):
     """Children forked while transactions are being built and sent neither stop nor repeat."""
     code = """
