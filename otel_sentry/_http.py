@@ -1,19 +1,23 @@
 """
-Read the answers of Sentry without Python's e-mail parser.
+Post to Sentry with as little as that takes.
 
-``http.client`` parses the header fields of each answer as those of an e-mail, which takes nearly
-half of the CPU time of a request. Here a field is a line with a colon (RFC 9112, section 5);
-everything else of the answer is read by ``http.client``'s own code.
+urllib3 opens the connections: addresses, timeouts, socket options and TLS are its affair. Requests
+and answers go through ``http.client``, on which urllib3 is built: what urllib3 adds to it (retries,
+redirects, decoding, streams) is not used here, and takes half of the CPU time of a request.
+
+``http.client`` parses the header fields of each answer as those of an e-mail, which takes half of
+the rest. Here a field is a line with a colon (RFC 9112, section 5); everything else of the answer
+is read by ``http.client``'s own code.
 """
 
 from __future__ import annotations
 
+from http.client import HTTPConnection as PlainConnection
 from http.client import HTTPException, HTTPMessage, HTTPResponse, LineTooLong
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from urllib3 import Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.connection import is_connection_dropped
 from urllib3.util.ssl_ import create_urllib3_context
 
 if TYPE_CHECKING:
@@ -58,20 +62,6 @@ class _Response(HTTPResponse):
     begin = _with_our_parser(HTTPResponse.begin)
 
 
-class _Connection(HTTPConnection):
-    response_class = _Response
-
-
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
-
-
-def read_answers_fast(pool: Any) -> None:
-    """Let a connection pool of urllib3 make connections that read answers as above."""
-    secure = issubclass(pool.ConnectionCls, HTTPSConnection)
-    pool.ConnectionCls = _SecureConnection if secure else _Connection
-
-
 def read_certificates_once(manager: Any) -> None:
     """
     Let the connections of urllib3's pool manager share one TLS context.
@@ -100,27 +90,72 @@ def _leave_as_it_is(_protocols: list[str]) -> None:
     pass
 
 
-def post(pool: Any, path: str, body: Any, headers: Any, seconds: float | None) -> Any:
+class Answer(NamedTuple):
+    """As much of an answer as sentry-sdk looks at."""
+
+    status: int
+    headers: HTTPMessage
+    data: bytes
+
+    def close(self) -> None:
+        """Do nothing: it was read."""
+
+
+class Connections:
     """
-    Post once, follow no redirect, and read a bounded part of the answer.
+    The idle connections to one host, each used by one thread at a time, the last one first.
 
     Args:
-        pool: A connection pool of urllib3.
-        path: Where to, on the pool's host.
-        body: What is sent.
-        headers: The header fields.
-        seconds: How long connecting and each wait for the far end may take; ``None``: the pool's.
+        pool: A connection pool of urllib3, which makes them.
     """
-    limit = {} if seconds is None else {"timeout": Timeout(total=seconds)}
-    answer = pool.urlopen(
-        "POST",
-        path,
-        body=body,
-        headers=headers,
-        retries=False,
-        preload_content=False,
-        decode_content=False,
-        **limit,
-    )
-    answer.read(_MAX_ANSWER_BYTES)  # as a rule to its end: then the connection is used again
-    return answer
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._idle: list[Any] = []  # bound: the threads that post at once
+
+    def post(self, path: str, body: Any, headers: Any, seconds: float | None) -> Answer:
+        """
+        Post once, follow no redirect, and read a bounded part of the answer.
+
+        Args:
+            path: Where to, on the pool's host.
+            body: What is sent.
+            headers: The header fields.
+            seconds: How long connecting and each wait for the far end may take; ``None``: the
+                pool's total.
+
+        Raises:
+            OSError, urllib3.exceptions.HTTPError, http.client.HTTPException: It was not answered.
+        """
+        seconds = self._pool.timeout.total if seconds is None else seconds
+        connection = self._take()
+        try:
+            connection.timeout = seconds
+            if connection.sock is not None:
+                connection.sock.settimeout(seconds)
+            # Not urllib3's own methods, which are those of these names on its connections.
+            PlainConnection.request(connection, "POST", path, body, headers)
+            response = PlainConnection.getresponse(connection)
+            data = response.read(_MAX_ANSWER_BYTES)
+        except BaseException:
+            connection.close()
+            raise
+        if response.isclosed():  # read to its end, as a rule
+            self._idle.append(connection)
+        else:
+            response.close()
+            connection.close()
+        return Answer(response.status, response.headers, data)
+
+    def _take(self) -> Any:
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if not is_connection_dropped(connection):
+                return connection
+            connection.close()
+        connection = self._pool._new_conn()  # noqa: SLF001 - with the pool's address and TLS
+        connection.response_class = _Response
+        return connection

@@ -79,6 +79,24 @@ def arguments_stay_here() -> bool:
     return bool(told and by_user) and not told.get("queues")
 
 
+def tells_arguments(options: Mapping[str, Any]) -> bool:
+    """Return whether a client's breadcrumbs may tell the arguments of Redis commands."""
+    return _tells_queries(options, bool(options.get("send_default_pii")))
+
+
+def tells_parameters(options: Mapping[str, Any]) -> bool:
+    """Return whether a client's breadcrumbs may tell the parameters of SQL statements."""
+    experiments = options.get("_experiments") or {}
+    return _tells_queries(options, bool(experiments.get("record_sql_params")))
+
+
+def _tells_queries(options: Mapping[str, Any], otherwise: bool) -> bool:
+    told = options.get("data_collection")
+    if told is None or not told.get("provided_by_user", "send_default_pii" not in DEFAULT_OPTIONS):
+        return otherwise
+    return bool(told.get("database_query_data"))
+
+
 def apply_scopes(
     transaction: dict[str, Any], hint: dict[str, Any], options: Mapping[str, Any]
 ) -> dict[str, Any] | None:

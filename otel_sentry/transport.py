@@ -23,7 +23,7 @@ from sentry_sdk.transport import HttpTransport
 
 from otel_sentry._background import after_fork_in_child
 from otel_sentry._delivery import DeliveryWorker
-from otel_sentry._http import post, read_answers_fast, read_certificates_once
+from otel_sentry._http import Connections, read_certificates_once
 from otel_sentry._logging import logger
 from otel_sentry._sentry_sdk import COUNTS_SPANS
 
@@ -60,7 +60,7 @@ class SentryTransport(HttpTransport):
     def __init__(self, options: dict[str, Any]) -> None:
         self._counting = threading.RLock()
         self._connecting = threading.Lock()
-        self._direct: dict[Any, tuple[Any, str]] = {}  # bound: the kinds of endpoint, two
+        self._direct: dict[Any, tuple[Connections, str]] = {}  # bound: the kinds of endpoint, two
         self._silent_until = 0.0
         self._end_by: float | None = None  # at the interpreter's end
         super().__init__(options)
@@ -85,11 +85,7 @@ class SentryTransport(HttpTransport):
         return {**super()._get_pool_options(), "maxsize": self.CONNECTIONS + 1}
 
     def _request(self, method: str, endpoint_type: Any, body: Any, headers: Any) -> Any:
-        """
-        Post through the connection pool of the one host there is.
-
-        Finding that pool again for each request costs urllib3's pool manager half of the request.
-        """
+        """Post over a connection to the one host there is; through a proxy as sentry-sdk does."""
         if self._auth.scheme == "https":
             with self._connecting:
                 read_certificates_once(self._pool)
@@ -97,12 +93,11 @@ class SentryTransport(HttpTransport):
             return super()._request(method, endpoint_type, body, headers)
         if endpoint_type not in self._direct:
             url = self._auth.get_api_url(endpoint_type)
-            direct = self._pool.connection_from_url(url)
-            read_answers_fast(direct)
+            direct = Connections(self._pool.connection_from_url(url))
             self._direct[endpoint_type] = (direct, urlsplit(url).path)
-        pool, path = self._direct[endpoint_type]
+        connections, path = self._direct[endpoint_type]
         worker: Any = self._worker
-        return post(pool, path, body, headers, worker.seconds_left())
+        return connections.post(path, body, headers, worker.seconds_left())
 
     def _update_rate_limits(self, response: Any) -> None:
         try:

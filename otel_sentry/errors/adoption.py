@@ -20,6 +20,7 @@ from sentry_sdk.scope import add_global_event_processor
 from sentry_sdk.transport import HttpTransport
 
 from otel_sentry._logging import never_raise
+from otel_sentry.errors.breadcrumbs import remove_replaced
 from otel_sentry.errors.linking import note_base_scope
 from otel_sentry.errors.request import place_request
 from otel_sentry.errors.status_handlers import capture_in_status_handlers
@@ -71,6 +72,7 @@ class Adopter:
         if not isinstance(client, sentry_sdk.Client):
             return  # none that sends
         if self._hooks.install(client):
+            remove_replaced(client)
             self._capture_refusals(client)
             self._deliver(client)
 

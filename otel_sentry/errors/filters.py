@@ -7,6 +7,7 @@ in Sentry it would bury the errors of the service.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from otel_sentry._logging import report
@@ -67,7 +68,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 def is_logger(name: object, loggers: Iterable[str]) -> bool:
     """Return whether the logger called ``name`` is one of ``loggers``, or below one."""
-    return any(name == one or str(name).startswith(f"{one}.") for one in loggers)
+    return f"{name}.".startswith(_prefixes(tuple(loggers)))
 
 
 def is_said_by_an_exception(event: Mapping[str, Any]) -> bool:
@@ -76,6 +77,11 @@ def is_said_by_an_exception(event: Mapping[str, Any]) -> bool:
     if logger == "uvicorn.error" and isinstance(said, str) and said.startswith("Traceback "):
         return "starlette" in said  # the text of what its lifespan raised, and sentry-sdk captures
     return (logger, said) in _SAID_BY_EXCEPTIONS
+
+
+@lru_cache(maxsize=8)  # our lists, with what the application's options add to each
+def _prefixes(loggers: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{one}." for one in loggers)
 
 
 def _is_expected(error: BaseException, options: Options, depth: int) -> bool:

@@ -1,13 +1,35 @@
-"""Redis: as contrib gives it, and whether the cache had the value; Celery's own keys are marked."""
+"""
+Redis: as contrib gives it, and whether the cache had the value; Celery's own keys are marked.
+
+Each command leaves a breadcrumb, and each pipeline, for which contrib has no hook.
+"""
 
 from __future__ import annotations
 
+from functools import wraps
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from otel_sentry._logging import never_raise
+from otel_sentry.errors.breadcrumbs import (
+    leave_redis_command,
+    leave_redis_pipeline,
+    replace_integration,
+)
+from otel_sentry.instrumentation._leaf import LeafTracerProvider
 from otel_sentry.semantics.noise import MARK
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
+
+    from otel_sentry.settings import Settings
+
+_PIPELINES = (
+    ("redis.client", "Pipeline"),
+    ("redis.cluster", "ClusterPipeline"),
+    ("redis.asyncio.client", "Pipeline"),
+    ("redis.asyncio.cluster", "ClusterPipeline"),
+)
 
 # Keys of Celery's result back end and of kombu's Redis transport.
 _PLUMBING = ("celery-task-meta-", "celery-taskset-meta-", "_kombu.", "unacked")
@@ -17,19 +39,60 @@ _READS = frozenset({"GET", "GETEX", "MGET"})
 
 
 def options() -> dict[str, Any]:
-    """Return the keyword arguments of ``RedisInstrumentor.instrument()``."""
-    return {"request_hook": _on_request, "response_hook": _on_response}
+    """
+    Return the keyword arguments of ``RedisInstrumentor.instrument()``.
+
+    Pipelines are wrapped before it does so, or it could not take its own wrappers off again.
+    """
+    for module, name in _PIPELINES:
+        _leave_breadcrumbs(getattr(import_module(module), name))
+    return {
+        "request_hook": _on_request,
+        "response_hook": _on_response,
+        "tracer_provider": LeafTracerProvider(),
+    }
 
 
-def _on_request(span: Span, _instance: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-    """The instrumentation keeps arguments out of the span; only here the key is known."""
-    if len(args) < 2 or not span.is_recording():  # noqa: PLR2004 - command and key
+def instrumented(settings: Settings) -> None:  # noqa: ARG001 - the same for every library
+    """Leave the breadcrumbs of commands in place of sentry-sdk's integration."""
+    replace_integration("redis")
+
+
+def _leave_breadcrumbs(pipeline: Any) -> None:
+    execute = pipeline.execute
+    if hasattr(execute, "__wrapped__"):
         return
-    key = args[1]
-    if (isinstance(key, str) and key.startswith(_PLUMBING)) or (
+    is_cluster = pipeline.__name__.startswith("Cluster")
+
+    @wraps(execute)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:  # a coroutine, where that is one
+        with never_raise("leaving a breadcrumb of Redis"):
+            _leave_pipeline(self, is_cluster=is_cluster)
+        return execute(self, *args, **kwargs)
+
+    pipeline.execute = call
+
+
+def _leave_pipeline(pipeline: Any, *, is_cluster: bool) -> None:
+    leave_redis_pipeline(
+        is_cluster=is_cluster,
+        is_transaction=not is_cluster and bool(pipeline.transaction),
+    )
+
+
+def _on_request(span: Span, instance: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+    """The instrumentation keeps arguments out of the span; only here the key is known."""
+    if len(args) > 1 and _is_plumbing(args[1]):
+        if span.is_recording():
+            span.set_attribute(MARK, value=True)
+        return
+    leave_redis_command(args, is_cluster=type(instance).__name__.startswith("RedisCluster"))
+
+
+def _is_plumbing(key: object) -> bool:
+    return (isinstance(key, str) and key.startswith(_PLUMBING)) or (
         isinstance(key, bytes) and key.startswith(_PLUMBING_BYTES)
-    ):
-        span.set_attribute(MARK, value=True)
+    )
 
 
 def _on_response(span: Span, _instance: Any, response: Any) -> None:

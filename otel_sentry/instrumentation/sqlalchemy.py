@@ -1,16 +1,32 @@
-"""SQLAlchemy: as contrib gives it, for 2.1 as well, which contrib 0.66 refuses without need."""
+"""
+SQLAlchemy: as contrib gives it, for 2.1 as well, which contrib 0.66 refuses without need.
+
+Each statement leaves a breadcrumb.
+"""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from otel_sentry._logging import report
+from otel_sentry.errors.breadcrumbs import leave_query, replace_integration
+from otel_sentry.instrumentation._leaf import LeafTracerProvider
+
+if TYPE_CHECKING:
+    from otel_sentry.settings import Settings
 
 BEYOND = ">=2.1,<2.2"
 
 
 def options() -> dict[str, Any]:
     """Return the keyword arguments of ``SQLAlchemyInstrumentor.instrument()``."""
-    return {}
+    return {"tracer_provider": LeafTracerProvider()}
+
+
+def instrumented(settings: Settings) -> None:  # noqa: ARG001 - the same for every library
+    """Leave the breadcrumbs of statements in place of sentry-sdk's integration."""
+    _leave_breadcrumbs()
 
 
 def instrument(instrumentor: Any) -> None:
@@ -21,3 +37,23 @@ def instrument(instrumentor: Any) -> None:
         # Contrib wraps async engines last. They need greenlet, which 2.1 no longer installs.
         if find_spec("greenlet") is not None:
             raise
+    _leave_breadcrumbs()
+
+
+def _leave_breadcrumbs() -> None:
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if not event.contains(Engine, "before_cursor_execute", _on_statement):
+        event.listen(Engine, "before_cursor_execute", _on_statement)
+    replace_integration("sqlalchemy")
+
+
+def _on_statement(
+    _connection: Any, _cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+) -> None:
+    try:
+        style = context.dialect.paramstyle if context is not None else None
+        leave_query(statement, parameters, style, many=many)
+    except Exception as error:  # noqa: BLE001 - the statement is the application's
+        report("leaving a breadcrumb of SQL", error)

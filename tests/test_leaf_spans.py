@@ -1,0 +1,97 @@
+"""Queries of a trace that is sampled out: no spans are made for them, and nothing else changes."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, Sampler
+from opentelemetry.sdk.trace.sampling import SamplingResult as Result
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+
+from otel_sentry.instrumentation import _leaf
+
+
+class RecordOnly(Sampler):
+    """Record, and do not sample: what keeping failed traces asks for."""
+
+    def should_sample(self, context, trace_id, name, kind=None, attributes=None, *_):
+        """Return always the same."""
+        return Result(Decision.RECORD_ONLY, attributes)
+
+    def get_description(self):
+        """Return the name."""
+        return "RecordOnly"
+
+
+class Asked(Sampler):
+    """Count the decisions of another sampler."""
+
+    def __init__(self, sampler):
+        self.sampler, self.times = sampler, 0
+
+    def should_sample(self, *args, **kwargs):
+        """Ask the other one."""
+        self.times += 1
+        return self.sampler.should_sample(*args, **kwargs)
+
+    def get_description(self):
+        """Return the name."""
+        return "Asked"
+
+
+@pytest.fixture
+def tracers(monkeypatch):
+    """Return what makes: a sampler that counts, its provider's tracer, and the leaves' tracer."""
+
+    def make(sampler):
+        asked = Asked(sampler)
+        provider = TracerProvider(sampler=asked)
+        monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+        return asked, provider.get_tracer("t"), _leaf.LeafTracerProvider().get_tracer("redis")
+
+    return make
+
+
+def test_a_parent_that_is_sampled_out_stands_for_its_leaves(tracers):
+    """No span is made, nobody is asked, and the parent stays current, and open."""
+    asked, tracer, leaves = tracers(ALWAYS_OFF)
+    with tracer.start_as_current_span("GET /"):
+        parent = trace.get_current_span()
+        with leaves.start_as_current_span("GET", kind=SpanKind.CLIENT) as leaf:
+            assert leaf is parent is trace.get_current_span()
+        assert leaves.start_span("SELECT", kind=SpanKind.CLIENT) is parent
+        in_a_context = trace.set_span_in_context(parent)
+        assert leaves.start_span("SELECT", in_a_context) is parent
+        assert trace.get_current_span() is parent
+    assert asked.times == 1
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, RecordOnly()], ids=["sampled", "recorded"])
+def test_a_parent_that_is_recorded_has_its_leaves(tracers, sampler):
+    """Where the parent is recorded each leaf is a span of its own, below it."""
+    asked, tracer, leaves = tracers(sampler)
+    with tracer.start_as_current_span("GET /") as parent:
+        with leaves.start_as_current_span("GET", kind=SpanKind.CLIENT, attributes={"a": 1}) as leaf:
+            assert leaf.parent == parent.get_span_context()
+            assert (leaf.name, leaf.kind, dict(leaf.attributes)) == (
+                "GET",
+                SpanKind.CLIENT,
+                {"a": 1},
+            )
+        other = leaves.start_span("SELECT", kind=SpanKind.CLIENT)
+        assert other.parent == parent.get_span_context()
+        other.end()
+    assert asked.times == 3
+
+
+def test_without_a_parent_here_the_sampler_decides(tracers):
+    """A leaf that is a root, or whose parent is in another process, is the sampler's affair."""
+    asked, _, leaves = tracers(ALWAYS_OFF)
+    leaves.start_span("GET")
+    remote = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(0))
+    with trace.use_span(NonRecordingSpan(remote)):
+        leaves.start_span("GET")
+        with leaves.start_as_current_span("GET"):
+            pass
+    assert asked.times == 3
