@@ -100,14 +100,15 @@ class SentryTransport(HttpTransport):
         return connections.post(path, body, headers, worker.seconds_left())
 
     def _update_rate_limits(self, response: Any) -> None:
-        try:
-            super()._update_rate_limits(response)
-        except Exception:  # noqa: BLE001 - whatever the far end may have written there
-            if response.status == HTTPStatus.TOO_MANY_REQUESTS and not self._is_rate_limited():
-                until = datetime.now(timezone.utc) + timedelta(seconds=_BACKOFF_SECONDS)
-                self._disabled_until[None] = until
-        while len(self._disabled_until) > _MAX_RATE_LIMITS:
-            self._disabled_until.pop(next(iter(self._disabled_until)), None)
+        with self._counting:
+            try:
+                super()._update_rate_limits(response)
+            except Exception:  # noqa: BLE001 - whatever the far end may have written there
+                if response.status == HTTPStatus.TOO_MANY_REQUESTS and not self._is_rate_limited():
+                    until = datetime.now(timezone.utc) + timedelta(seconds=_BACKOFF_SECONDS)
+                    self._disabled_until[None] = until
+            while len(self._disabled_until) > _MAX_RATE_LIMITS:
+                del self._disabled_until[next(iter(self._disabled_until))]
 
     def _handle_response(self, response: Any, envelope: Envelope | None) -> None:
         super()._handle_response(response, envelope)
