@@ -16,6 +16,9 @@ logger = logging.getLogger("otel_sentry")
 
 _REPEAT_AFTER_SECONDS = 60.0
 
+# By name: billiard is Celery's.
+_RAISED_BY_SIGNALS = frozenset({"SoftTimeLimitExceeded"})
+
 
 class _OncePerMinute(logging.Filter):
     """Let one sentence (the unformatted message with its arguments) through a minute."""
@@ -68,7 +71,15 @@ def never_raise(doing: str) -> Iterator[None]:
 
 
 def report(doing: str, error: BaseException) -> None:
-    """Log a failure of ours: its type and place, never its text, which may hold a secret."""
+    """
+    Log a failure of ours: its type and place, never its text, which may hold a secret.
+
+    Raises:
+        Exception: The same, where a signal's handler raised it: it interrupts what we were doing,
+            but is meant for the application, as Celery's soft time limit is.
+    """
+    if type(error).__name__ in _RAISED_BY_SIGNALS:
+        raise error
     place: Any = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
