@@ -38,6 +38,7 @@ _ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _OUTLINE = ("type", "transaction", "transaction_info", "timestamp", "platform")
 _OF_CLIENT = ("release", "environment", "server_name", "dist")
 _OF_SERIALISER = ("max_request_body_size", "max_value_length", "custom_repr")
+_MAX_PLAIN_TEXT = 1024  # longer ones are the serialiser's affair
 
 # What sentry-sdk's default integrations put into every event, always the same.
 _OF_PROCESS = (("extra", "sys.argv"), ("contexts", "runtime"))
@@ -147,8 +148,14 @@ class Capture:
         scrubber = options.get("event_scrubber")
         if scrubber:
             scrubber.scrub_event(added)
-        plain = serialize(added, **{name: options.get(name) for name in _OF_SERIALISER})
-        scrubbed: dict[str, Any] = self._scrubber.event(plain)
+        request = added.get("request", {})
+        longest = min(options.get("max_value_length") or _MAX_PLAIN_TEXT, _MAX_PLAIN_TEXT)
+        is_ready = "data" not in request and is_plain(request, longest)
+        ready = {"request": request} if is_ready else {}
+        plain = {key: value for key, value in added.items() if key not in ready}
+        if any(plain.values()):
+            plain = serialize(plain, **{name: options.get(name) for name in _OF_SERIALISER})
+        scrubbed: dict[str, Any] = self._scrubber.event({**plain, **ready})
         return scrubbed
 
     def _breadcrumbs(self) -> list[dict[str, Any]]:
@@ -208,6 +215,25 @@ def count_lost(reason: str, *, transactions: int, spans: int) -> None:
         transport.record_lost_event(reason, "transaction", quantity=transactions)
     if spans:
         transport.record_lost_event(reason, "span", quantity=spans)
+
+
+def is_plain(value: Any, longest: int, depth: int = 3) -> bool:
+    """
+    Return whether sentry-sdk's serialiser leaves a request, without its body, as it is.
+
+    Args:
+        value: The request, or something in it.
+        longest: Characters of a text, at most.
+        depth: Of mappings in mappings.
+    """
+    kind = type(value)
+    if kind is str:
+        return len(value) <= longest
+    if kind is dict:
+        return depth > 0 and all(
+            type(key) is str and is_plain(item, longest, depth - 1) for key, item in value.items()
+        )
+    return value is None or kind is bool or kind is int
 
 
 def _run_hook(

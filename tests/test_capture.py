@@ -6,11 +6,14 @@ from contextvars import copy_context
 
 import pytest
 import sentry_sdk
+from hypothesis import example, given
+from hypothesis import strategies as st
 from sentry_sdk.integrations.argv import ArgvIntegration
 from sentry_sdk.integrations.stdlib import StdlibIntegration
+from sentry_sdk.serializer import serialize
 from sentry_sdk.transport import Transport
 
-from otel_sentry.capture import Capture
+from otel_sentry.capture import Capture, is_plain
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transactions.event import Transaction
 
@@ -170,6 +173,45 @@ def test_breadcrumbs_that_are_spans_anyway_are_left_out(client):
 
     (event,) = client.transport.transactions()
     assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == ["shop"]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inside: st.dictionaries(st.text() | st.integers(), inside) | st.lists(inside),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["url", "method", "env", "headers", "cookies"]), VALUES))
+@example({"headers": {"a": {"b": {"c": {"d": "e"}}}}})
+@example({"url": "x" * 200})
+def test_what_needs_no_serialiser(request_):
+    """A request that is written without sentry-sdk's serialiser is what that would make of it."""
+    if is_plain(request_, 100):
+        serialised = serialize({"request": request_}, max_value_length=100)
+        assert serialised == {"request": request_}
+
+
+@pytest.mark.parametrize(
+    ("request_", "sent"),
+    [
+        ({"url": "http://shop/", "env": {"n": 1}}, {"url": "http://shop/", "env": {"n": 1}}),
+        ({"url": "x" * 30}, {"url": "x" * 17 + "..."}),
+        ({"data": {"a": {1, 2}}}, {"data": {"a": [1, 2]}}),
+        ({"headers": {"Cookie": "a=b"}}, {"headers": {"Cookie": "[Filtered]"}}),
+        ({"url": "http://shop/", "method": b"GET"}, {"url": "http://shop/", "method": "GET"}),
+    ],
+)
+def test_requests(client, request_, sent):
+    """What integrations put in as the request arrives as JSON, cut and scrubbed."""
+    client.options["max_value_length"] = 20
+    scope = sentry_sdk.get_isolation_scope()
+    scope.add_event_processor(lambda event, _: {**event, "request": request_})
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    assert event["request"] == sent
 
 
 def test_without_a_client_nothing_happens():
