@@ -28,6 +28,9 @@ SILENT = ("a", "b")  # these send nothing, at any rate
 OTLP = ("c", "f", "g", "i")
 RATES = (0.0, 0.1, 1.0)
 
+# Of sentry-sdk; by default it drops what is more than 100 in a burst (benchmarks/delivery.py).
+_QUEUE = 1000
+
 ROOT = Path(__file__).parents[1]
 # Packages that only some contenders may see: logfire registers a plugin that pydantic imports into
 # every process, and opentelemetry-distro a distribution beside ours.
@@ -139,7 +142,7 @@ def _otel_otlp(_rate: float, _dsn: str, otlp: str):
 def _native(rate: float, dsn: str, _otlp: str):
     import sentry_sdk
 
-    sentry_sdk.init(dsn, traces_sample_rate=rate)
+    sentry_sdk.init(dsn, traces_sample_rate=rate, transport_queue_size=_QUEUE)
     return lambda: sentry_sdk.flush(60)
 
 
@@ -150,7 +153,7 @@ def _span_processor(rate: float, dsn: str, _otlp: str):
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
     from sentry_sdk.integrations.opentelemetry import SentryPropagator, SentrySpanProcessor
 
-    sentry_sdk.init(dsn, traces_sample_rate=rate, instrumenter="otel")
+    sentry_sdk.init(dsn, traces_sample_rate=rate, instrumenter="otel", transport_queue_size=_QUEUE)
     provider = TracerProvider(sampler=ALWAYS_ON)  # sentry-sdk decides
     provider.add_span_processor(SentrySpanProcessor())
     trace.set_tracer_provider(provider)
