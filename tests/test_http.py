@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import http.client
 import io
+import socket
+import threading
+from contextlib import contextmanager
 
 import pytest
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_sentry._http import _MAX_FIELDS, _MAX_LINE, _Response, parse_headers
+from otel_sentry import _http
+from otel_sentry._http import _MAX_FIELDS, _MAX_LINE, Connections, _Response, parse_headers
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABC-", min_size=1, max_size=12)
 VALUE = st.text(st.characters(codec="latin-1", exclude_categories=["C", "Z"]), max_size=20)
@@ -70,3 +75,135 @@ def test_whole_responses(raw):
         seen[-1] += (response.read(),)
 
     assert seen[0] == seen[1]
+
+
+OK = b"HTTP/1.1 200 OK\r\nX-Sentry-Rate-Limits: 60:error\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Server:
+    """Answers each request by the next of its answers, and notes what came over which socket."""
+
+    def __init__(self, answers):
+        self._answers = iter(answers)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.requests = []
+        self.sockets = 0
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                one, _ = self._listener.accept()
+            except OSError:
+                return
+            self.sockets += 1
+            with one:
+                while (request := one.recv(65536)) and (answer := next(self._answers, None)):
+                    self.requests.append(request)
+                    one.sendall(answer)
+                    if answer.startswith(b"HTTP/1.0") or b"Connection: close" in answer:
+                        break
+
+    def close(self):
+        """Listen no longer."""
+        self._listener.close()
+
+
+@contextmanager
+def connections_to(*answers, host="127.0.0.1"):
+    """Return a server, and connections to it."""
+    server = Server(answers)
+    pool = urllib3.PoolManager(timeout=urllib3.Timeout(total=5)).connection_from_url(
+        f"http://{host}:{server.port}/"
+    )
+    try:
+        yield server, Connections(pool)
+    finally:
+        server.close()
+
+
+def test_a_request_is_one_piece():
+    """Head and body are written at once; the answer is its status, fields and body."""
+    with connections_to(OK) as (server, connections):
+        answer = connections.post("/api/1/", b"body", {"X-Sentry-Auth": "key"}, None)
+
+    assert (answer.status, answer.data) == (200, b"{}")
+    assert answer.headers.get("x-sentry-rate-limits") == "60:error"
+    head = f"POST /api/1/ HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+    assert server.requests == [
+        f"{head}X-Sentry-Auth: key\r\nContent-Length: 4\r\n\r\nbody".encode()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://sentry.example/", "sentry.example"),
+        ("https://sentry.example:443/", "sentry.example"),
+        ("https://sentry.example:9000/", "sentry.example:9000"),
+        ("http://[::1]:9000/", "[::1]:9000"),
+        ("http://[::1]/", "[::1]"),
+        ("http://b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example/", "xn--bcher-kva.example"),
+    ],
+)
+def test_the_host(url, host):
+    """The host is named as RFC 9112, section 3.2, has it: a port only where it says something."""
+    connections = Connections(urllib3.PoolManager().connection_from_url(url))
+    assert connections._head("/", {}, 0).startswith(f"POST / HTTP/1.1\r\nHost: {host}\r\n".encode())
+
+
+def test_a_connection_is_used_again():
+    """Requests one after the other share a connection."""
+    with connections_to(OK, OK, OK) as (server, connections):
+        for _ in range(3):
+            assert connections.post("/", b"x", {}, 2.0).status == 200
+    assert (len(server.requests), server.sockets) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.0 200 OK\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 65536,
+    ],
+    ids=["close", "1.0", "endless"],
+)
+def test_a_connection_that_is_not_used_again(answer):
+    """Where the far end closes it, or has more to say than is read, the next one is a new one."""
+    with connections_to(answer, OK) as (server, connections):
+        assert connections.post("/", b"x", {}, None).status == 200
+        assert connections.post("/", b"x", {}, None).status == 200
+    assert server.sockets == 2
+
+
+def test_a_connection_that_was_closed_meanwhile(monkeypatch):
+    """A connection that was idle for long is looked at before it is used."""
+    monkeypatch.setattr(_http, "_FRESH_SECONDS", 0.0)
+    quiet = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"
+    with connections_to(quiet, OK) as (server, connections):
+        connections.post("/", b"x", {}, None)
+        [(_, idle)] = connections._idle
+        idle.sock.settimeout(5)
+        assert idle.sock.recv(1, socket.MSG_PEEK) == b""  # it is closed now
+        assert connections.post("/", b"x", {}, None).status == 200
+    assert server.sockets == 2
+
+
+def test_a_far_end_that_does_not_answer():
+    """A connection whose request was not answered is not used again."""
+    with connections_to() as (_, connections):
+        for _ in range(2):
+            with pytest.raises((OSError, http.client.HTTPException)):
+                connections.post("/", b"x", {}, 0.05)
+        assert connections._idle == []
+
+
+def test_a_field_is_one_line():
+    """Nothing in a field can end it, and begin another."""
+    with connections_to(OK) as (server, connections):
+        for wrong in ({"a": "b\r\nc: d"}, {"a\n": "b"}):
+            with pytest.raises(http.client.HTTPException):
+                connections.post("/", b"x", wrong, None)
+    assert server.requests == []
