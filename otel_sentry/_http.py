@@ -14,6 +14,7 @@ is read by ``http.client``'s own code.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from http.client import HTTPException, HTTPMessage, HTTPResponse, LineTooLong
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,7 +53,8 @@ def parse_headers(fp: BufferedIOBase) -> HTTPMessage:
             return message
         name, is_field, value = line.decode("iso-8859-1").partition(":")
         if is_field:
-            message[name.strip()] = value.strip()
+            with suppress(ValueError):  # from Python 3.14 on a name that is none is refused
+                message[name.strip()] = value.strip()
     msg = f"got more than {_MAX_FIELDS} headers"
     raise HTTPException(msg)
 

@@ -92,6 +92,29 @@ def dsn():
         server.shutdown()
 
 
+FROZEN = """
+import gc, json
+import opentelemetry.instrumentation.redis as imported
+tracked = {id(one) for one in gc.get_objects()}
+mine = [object]
+print(json.dumps({
+    "frozen": gc.get_freeze_count(),
+    "imported": id(vars(imported)) in tracked,
+    "mine": any(one is mine for one in gc.get_objects()),
+}))
+"""
+
+
+def test_what_was_imported_is_frozen(dsn):
+    """The garbage collector leaves alone what the launcher imported, not what came after it."""
+    on = launch(code=FROZEN, SENTRY_DSN=dsn).seen
+    assert on["frozen"] > 10_000
+    assert (on["imported"], on["mine"]) == (False, True)
+
+    off = launch(code=FROZEN, SENTRY_DSN="").seen
+    assert off == {"frozen": 0, "imported": True, "mine": True}
+
+
 @pytest.mark.parametrize(
     "environ",
     [{}, {"SENTRY_DSN": ""}, {"SENTRY_DSN": f"https://{KEY}@h/1", "OTEL_SDK_DISABLED": "true"}],
