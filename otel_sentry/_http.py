@@ -139,8 +139,14 @@ class Connections:
         Raises:
             OSError, urllib3.exceptions.HTTPError, http.client.HTTPException: It was not answered.
         """
-        connection = self._take(self._pool.timeout.total if seconds is None else seconds)
+        seconds = self._pool.timeout.total if seconds is None else seconds
+        connection = self._take()
         try:
+            if connection.sock is None:
+                connection.timeout = seconds
+                connection.connect()
+            elif connection.sock.gettimeout() != seconds:
+                connection.sock.settimeout(seconds)
             # In one piece: where Sentry is near, a packet costs more than what it carries.
             connection.sock.sendall(self._head(path, headers, len(body)) + body)
             response = _Response(connection.sock, method="POST")
@@ -163,18 +169,13 @@ class Connections:
             raise HTTPException("a header field has more than one line")  # noqa: EM101, TRY003
         return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
 
-    def _take(self, seconds: float | None) -> Any:
+    def _take(self) -> Any:
         while self._idle:
             try:
                 since, connection = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
             if time.monotonic() - since < _FRESH_SECONDS or not is_connection_dropped(connection):
-                if connection.sock.gettimeout() != seconds:
-                    connection.sock.settimeout(seconds)
                 return connection
             connection.close()
-        connection = self._pool._new_conn()  # noqa: SLF001 - with the pool's address and TLS
-        connection.timeout = seconds
-        connection.connect()
-        return connection
+        return self._pool._new_conn()  # noqa: SLF001 - with the pool's address and TLS

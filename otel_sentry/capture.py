@@ -148,9 +148,9 @@ class Capture:
         scrubber = options.get("event_scrubber")
         if scrubber:
             scrubber.scrub_event(added)
-        request = added.get("request", {})
+        request = added.get("request") or {}
         longest = min(options.get("max_value_length") or _MAX_PLAIN_TEXT, _MAX_PLAIN_TEXT)
-        is_ready = "data" not in request and is_plain(request, longest)
+        is_ready = request and "data" not in request and is_plain(request, longest)
         ready = {"request": request} if is_ready else {}
         plain = {key: value for key, value in added.items() if key not in ready}
         if any(plain.values()):

@@ -214,6 +214,17 @@ def test_requests(client, request_, sent):
     assert event["request"] == sent
 
 
+def test_without_a_request(client):
+    """What is no request has none, not an empty one."""
+    sentry_sdk.get_isolation_scope().set_extra("order", 7)
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    assert event["extra"]["order"] == 7
+    assert "request" not in event
+
+
 def test_without_a_client_nothing_happens():
     """An inactive client takes nothing, and nothing is raised."""
 
