@@ -42,7 +42,7 @@ class SentryDistro(BaseDistro):  # type: ignore[misc] # BaseDistro is untyped
         instrumented(entry_point.name, settings)
         # What was imported for it lives as long as the process. Full garbage collections, which
         # everything that is kept for a request brings nearer, would look at all of it each time,
-        # and hold up requests for a tenth of a second.
+        # and hold up requests meanwhile.
         gc.freeze()
 
 
