@@ -4,7 +4,7 @@ import http.client
 import io
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import urllib3
@@ -92,22 +92,26 @@ class Server:
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self):
-        while True:
-            try:
+        # Only this thread closes the listener: were it waiting on a number that another socket
+        # has been given meanwhile, it would take the connections of that one.
+        with self._listener, suppress(OSError):
+            while True:
                 one, _ = self._listener.accept()
-            except OSError:
-                return
-            self.sockets += 1
-            with one:
-                while (request := one.recv(65536)) and (answer := next(self._answers, None)):
-                    self.requests.append(request)
-                    one.sendall(answer)
-                    if answer.startswith(b"HTTP/1.0") or b"Connection: close" in answer:
-                        break
+                self.sockets += 1
+                with one, suppress(ConnectionError):
+                    self._serve(one)
+
+    def _serve(self, one):
+        while (request := one.recv(65536)) and (answer := next(self._answers, None)):
+            self.requests.append(request)
+            one.sendall(answer)
+            if answer.startswith(b"HTTP/1.0") or b"Connection: close" in answer:
+                break
 
     def close(self):
         """Listen no longer."""
-        self._listener.close()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
