@@ -9,6 +9,8 @@ event processors add goes through it.
 from __future__ import annotations
 
 import json
+import os
+import random
 import uuid
 from copy import copy
 from datetime import datetime, timezone
@@ -42,6 +44,11 @@ _MAX_PLAIN_TEXT = 1024  # longer ones are the serialiser's affair
 
 # What sentry-sdk's default integrations put into every event, always the same.
 _OF_PROCESS = (("extra", "sys.argv"), ("contexts", "runtime"))
+
+# Seeded by the system, and not by the application as the module's own generator may be.
+_RANDOM = random.Random()  # noqa: S311 - an id is no secret
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_RANDOM.seed)
 
 # Breadcrumbs that sentry-sdk's integrations leave for what is a span here.
 _AUTOMATIC = frozenset({"query", "redis", "httplib", "subprocess"})
@@ -114,7 +121,7 @@ class Capture:
             **{key: str(options[key]).strip() for key in _OF_CLIENT if options.get(key)},
             **added,
             **event,
-            "event_id": uuid.uuid4().hex,
+            "event_id": new_event_id(),
             "contexts": {**added["contexts"], **event["contexts"]},
             "sdk": {**SDK_INFO, "integrations": sorted(client.integrations)},
         }
@@ -195,6 +202,16 @@ class EncodedTransaction(Item):
     def get_transaction_event(self) -> Any:
         """Return what sentry-sdk counts where the transaction is lost."""
         return {"spans": [None] * self._spans}
+
+
+def new_event_id() -> str:
+    """
+    Return a random id of an event: 32 hexadecimal digits, a UUID of version 4 (RFC 9562).
+
+    ``uuid4`` asks the kernel for each, and leaves the interpreter to another thread meanwhile:
+    whoever builds in the background of busy threads waits longer for that than it builds.
+    """
+    return uuid.UUID(int=_RANDOM.getrandbits(128), version=4).hex
 
 
 def outline(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from otel_sentry._background import after_fork_in_child, start_thread
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
     from otel_sentry.transactions.segment import Segment
     from otel_sentry.transactions.tree import Tree
 
-GRACE_SECONDS = 0.01
+GRACE_SECONDS = 0.1
 """
-How long a finished segment waits for spans that end a little after its root.
+How long a segment waits in which spans are open: those that end soon after their root join.
 
-Not longer: what waits is promoted by the garbage collector, whose full collections stop the
+All others are built at once: in the gap that a request has left, not while the next ones want the
+interpreter. And what waits is promoted by the garbage collector, whose full collections stop the
 application for tens of milliseconds.
 """
 
@@ -44,13 +47,13 @@ class Send(Protocol):
 
 class Assembler:
     """
-    Take queued segments after their grace time, and send them as transactions.
+    Take queued segments when they are due, and send them as transactions.
 
     The thread starts with the first segment, so a process that only forks has none.
 
     Args:
         send: Where transactions go.
-        grace: Seconds that a finished segment waits for late spans.
+        grace: Seconds that a segment waits whose root has ended, and other spans have not.
         max_queued_spans: Bound of the queue.
     """
 
@@ -72,7 +75,10 @@ class Assembler:
         # Re-entrant: a span may be ended by the garbage collector, in the middle of submit().
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
-        self._queue: deque[tuple[float, int, Segment, Context]] = deque()  # bound: max_queued_spans
+        # A heap: when it is due, what tells apart those due at once, and how many spans it had.
+        # Bound: max_queued_spans.
+        self._queue: list[tuple[float, int, int, Segment, Context]] = []
+        self._numbers = count()
         self._queued_spans = 0
         # Numbers of spans whose root was never ended. Appended to by the garbage collector, which
         # may run anywhere, so nothing but append() happens there. Bounded by the span processor.
@@ -113,11 +119,13 @@ class Assembler:
                 return
             segment.queued = True
             self._queued_spans += size
-            self._queue.append((time.monotonic() + self._grace, size, segment, context))
+            due = time.monotonic() + (self._grace if segment.open else 0.0)
+            entry = (due, next(self._numbers), size, segment, context)
+            heappush(self._queue, entry)
             if self._thread is None:
                 # Stays None while the interpreter shuts down; drain() builds in its caller then.
                 self._thread = start_thread(self._run, "otel-sentry.assembler")
-            elif not self._busy:
+            elif not self._busy and self._queue[0] is entry:
                 self._wake.notify_all()
 
     def _drop(self, segment: Segment) -> None:
@@ -135,7 +143,7 @@ class Assembler:
             del taken  # it holds the spans, and the scopes
 
     def _take(self) -> tuple[Segment, Context] | None:
-        """Wait for the next segment whose grace time is over; ``None`` once closed and empty."""
+        """Wait for the next segment that is due; ``None`` once closed and empty."""
         with self._lock:
             self._busy = False
             self._wake.notify_all()
@@ -144,18 +152,14 @@ class Assembler:
                     wait = self._queue[0][0] - time.monotonic()
                     if wait <= 0 or self._flushing or self._closed:
                         self._busy = True
-                        _, size, segment, context = self._queue.popleft()
+                        _, _, size, segment, context = heappop(self._queue)
                         self._queued_spans -= size
                         return segment, context
-                    self._busy = True  # awake soon anyway: submit() need not notify
-                    # A little longer: segments that are due by then are built in one go, and the
-                    # request threads are interrupted less often.
-                    self._wake.wait(wait + self._grace)
+                    self._wake.wait(wait)
                 elif self._closed:
                     self._thread = None
                     return None
                 else:
-                    self._busy = False
                     self._wake.wait(_IDLE_SECONDS)
 
     def count_abandoned(self) -> None:
@@ -182,7 +186,7 @@ class Assembler:
             self._send.lost("internal_sdk_error", transactions=1, spans=len(spans))
 
     def drain(self, timeout: float) -> bool:
-        """Build what is queued without its grace time; whether all was in ``timeout`` seconds."""
+        """Build what is queued before it is due; whether all was in ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         with self._lock:
             self._flushing += 1
@@ -195,7 +199,7 @@ class Assembler:
                     self._wake.wait(min(wait, 0.05))
                 self.count_abandoned()
                 while self._queue:  # no thread could be started: the interpreter is shutting down
-                    self._build(*self._queue.popleft()[2:])
+                    self._build(*heappop(self._queue)[3:])
             finally:
                 self._flushing -= 1
         return True

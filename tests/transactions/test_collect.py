@@ -134,6 +134,24 @@ def test_a_span_that_ends_soon_after_its_root_joins():
     tracing.provider.shutdown()
 
 
+def test_a_segment_waits_for_open_spans_alone():
+    """What is complete when its root ends is sent at once, though another segment still waits."""
+    tracing = Tracing(grace=30)
+    with tracing.tracer.start_as_current_span("incomplete"):
+        late = tracing.tracer.start_span("late")
+    for number in range(3):
+        with tracing.tracer.start_as_current_span("complete"):
+            tracing.tracer.start_span("child").end()
+        deadline = time.monotonic() + 10
+        while len(tracing.sink.events) <= number and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    assert [event["transaction"] for event in tracing.sink.events] == ["complete"] * 3
+    late.end()
+    assert names(tracing.flush()[-1]) == ["late"]
+    tracing.provider.shutdown()
+
+
 def test_a_late_span_is_a_continuation(tracing):
     """A span that ends after its transaction was sent arrives as one of its own, same parent."""
     with tracing.tracer.start_as_current_span("root") as root:
@@ -307,10 +325,12 @@ def test_every_span_of_many_threads_is_sent_once():
 def test_overflow_drops_whole_transactions_and_counts_them():
     """What does not fit into the queue is dropped whole: sent and counted are all there was."""
     tracing = Tracing(grace=30, max_queued_spans=50)
+    open_spans = []  # their segments wait
     for _ in range(20):
         with tracing.tracer.start_as_current_span("root"):
             for _ in range(4):
                 tracing.tracer.start_span("child").end()
+            open_spans.append(tracing.tracer.start_span("open"))
 
     events = tracing.flush()
     assert {len(event["spans"]) for event in events} == {4}
