@@ -40,7 +40,11 @@ _ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _OUTLINE = ("type", "transaction", "transaction_info", "timestamp", "platform")
 _OF_CLIENT = ("release", "environment", "server_name", "dist")
 _OF_SERIALISER = ("max_request_body_size", "max_value_length", "custom_repr")
+_OFTEN_PLAIN = frozenset({"request", "transaction"})
 _MAX_PLAIN_TEXT = 1024  # longer ones are the serialiser's affair
+
+# Where something may have been removed that `_meta` does not tell yet.
+_UNREMARKED = ("transaction", "contexts", "extra", "breadcrumbs")
 
 # What sentry-sdk's default integrations put into every event, always the same.
 _OF_PROCESS = (("extra", "sys.argv"), ("contexts", "runtime"))
@@ -128,7 +132,8 @@ class Capture:
         crumbs = [*self._breadcrumbs(), *event.get("breadcrumbs", {}).get("values", ())]
         if crumbs:
             whole["breadcrumbs"] = {"values": sorted(crumbs, key=_time)}
-        meta = merged(merged(added.get("_meta", {}), event.get("_meta", {})), remarks(whole))
+        rest = {key: whole[key] for key in _UNREMARKED if key in whole}
+        meta = merged(merged(added.get("_meta", {}), event.get("_meta", {})), remarks(rest))
         if meta:
             whole["_meta"] = meta
         return whole
@@ -155,12 +160,10 @@ class Capture:
         scrubber = options.get("event_scrubber")
         if scrubber:
             scrubber.scrub_event(added)
-        request = added.get("request") or {}
         longest = min(options.get("max_value_length") or _MAX_PLAIN_TEXT, _MAX_PLAIN_TEXT)
-        is_ready = request and "data" not in request and is_plain(request, longest)
-        ready = {"request": request} if is_ready else {}
+        ready = {key: it for key, it in added.items() if not it or _is_ready(key, it, longest)}
         plain = {key: value for key, value in added.items() if key not in ready}
-        if any(plain.values()):
+        if plain:
             plain = serialize(plain, **{name: options.get(name) for name in _OF_SERIALISER})
         scrubbed: dict[str, Any] = self._scrubber.event({**plain, **ready})
         return scrubbed
@@ -234,12 +237,18 @@ def count_lost(reason: str, *, transactions: int, spans: int) -> None:
         transport.record_lost_event(reason, "span", quantity=spans)
 
 
+def _is_ready(key: str, value: Any, longest: int) -> bool:
+    if key == "request" and "data" in value:  # a body has limits of its own
+        return False
+    return key in _OFTEN_PLAIN and is_plain(value, longest)
+
+
 def is_plain(value: Any, longest: int, depth: int = 3) -> bool:
     """
-    Return whether sentry-sdk's serialiser leaves a request, without its body, as it is.
+    Return whether sentry-sdk's serialiser leaves a part of an event as it is.
 
     Args:
-        value: The request, or something in it.
+        value: The part, or something in it; no request with a body.
         longest: Characters of a text, at most.
         depth: Of mappings in mappings.
     """

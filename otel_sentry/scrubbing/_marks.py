@@ -41,12 +41,13 @@ def remarks(value: Any) -> dict[str, Any]:
 
     Source: https://develop.sentry.dev/sdk/foundations/transport/event-payloads/#meta-attributes
     """
-    if isinstance(value, Removed):
+    kind = type(value)
+    if kind is Removed:
         return {"": {"rem": [[rule, "s"] for rule in value.rules]}}
-    if isinstance(value, dict):
+    if kind is dict:
         keys: Any = value.keys()
         items: Any = value.values()
-    elif isinstance(value, list):
+    elif kind is list:
         keys = range(len(value))
         items = value
     else:

@@ -250,17 +250,18 @@ class Scrubber:
         return self._texts.statement(statement, system)
 
     def _value(self, key: str, value: Any, walk: _Walk | None = None) -> Any:  # noqa: PLR0911 - one a kind
+        is_text = type(value) is str  # nearly always
         # No secret is a float, and durations have names like time_to_first_token.
-        if value is None or isinstance(value, (bool, float)):
+        if not is_text and (value is None or isinstance(value, (bool, float))):
             return value
-        if key in PROTOCOL_KEYS and isinstance(value, str):
+        if key in PROTOCOL_KEYS and (is_text or isinstance(value, str)):
             return value
         rule = self._keys.rule_of(key)
         if rule:
             return value if value == FILTERED else Removed(FILTERED, rule)
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
-        if isinstance(value, str):
+        if is_text or isinstance(value, str):
             return self._string(key, value)
         if isinstance(value, int):
             # Compared first: Python does not write numbers of thousands of digits.

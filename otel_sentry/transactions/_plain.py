@@ -67,5 +67,9 @@ def shorten(value: Any) -> Any:
     if isinstance(value, list):
         return [shorten(item) for item in value]
     if isinstance(value, dict):
-        return {key: shorten(item) for key, item in value.items()}
+        return {
+            # What is nearly always there is answered here: a call costs more than the answer.
+            key: item if type(item) is str and len(item) <= MAX_TEXT else shorten(item)
+            for key, item in value.items()
+        }
     return value

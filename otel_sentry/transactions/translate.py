@@ -31,7 +31,7 @@ _MAX_REMEMBERED_CHARACTERS = 2000  # of one span; with the number above it bound
 _ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 # Each has something of its own: the client's port, the message's id.
-_NEVER_ALIKE = frozenset({SpanKind.SERVER, SpanKind.CONSUMER, SpanKind.PRODUCER})
+_NEVER_ALIKE = (SpanKind.SERVER, SpanKind.CONSUMER, SpanKind.PRODUCER)
 
 
 @dataclass
@@ -89,9 +89,9 @@ class Translator:
             return self._translate(span, said)
         key = (
             span.name,
-            span.kind,
+            span.kind._value_,  # an enumeration's members hash themselves in Python
             scope.name if scope is not None else None,
-            status.status_code,
+            status.status_code._value_,
             status.description,
             tuple(said),
             tuple(values),
