@@ -159,8 +159,10 @@ def test_memory_is_bounded(scrubber):
         scrubber.is_sensitive(f"key.{number}")
     for number in range(8_200):
         scrubber.text(f"text {number}")
+        scrubber.event({"exception": {"values": [{"context_line": f"line = {number}"}]}})
     assert len(scrubber._keys.known) == 10_000
-    assert len(scrubber._texts.clean) <= 8192
+    assert 0 < len(scrubber._texts.clean) <= 8192
+    assert 0 < len(scrubber._texts.clean_sources) <= 8192
     assert scrubber.is_sensitive("some.new.password")
     scrubber.text("x" * 1000)
     assert "x" * 1000 not in scrubber._texts.clean

@@ -28,8 +28,10 @@ class Texts:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        # Texts and statements that hold nothing to remove, each bounded by MAX_REMEMBERED.
+        # What holds nothing to remove, each set bounded by MAX_REMEMBERED. The same lines of source
+        # code come with each error of a kind.
         self.clean: set[str] = set()
+        self.clean_sources: set[str] = set()
         self.clean_statements: set[str] = set()
 
     def text(self, text: str) -> str:
@@ -48,9 +50,10 @@ class Texts:
 
     def source(self, text: str) -> str:
         """Return a line of source code without secrets: ``token = read()`` holds none."""
+        if text in self.clean_sources:
+            return text
         rules: list[str] = []
-        scrubbed = without_shapes(text, rules)
-        return text if scrubbed == text else Removed(scrubbed, *rules)
+        return self._marked(text, without_shapes(text, rules), rules, self.clean_sources)
 
     def statement(self, statement: str, system: str = "") -> str:
         """
