@@ -150,8 +150,7 @@ class Capture:
                     plain = self._serialize({part: {key: value}}, options)[part][key]
                     self._known[part, key] = ((copy(value), seen[1]), plain)
                 same[part, key] = plain
-        if any(added.values()):
-            added = self._serialize(added, options)
+        added = self._serialize(added, options)
         for (part, key), plain in same.items():
             added[part] = {**added[part], key: plain}
         return added
@@ -161,7 +160,7 @@ class Capture:
         if scrubber:
             scrubber.scrub_event(added)
         longest = min(options.get("max_value_length") or _MAX_PLAIN_TEXT, _MAX_PLAIN_TEXT)
-        ready = {key: it for key, it in added.items() if not it or _is_ready(key, it, longest)}
+        ready = {key: it for key, it in added.items() if _is_ready(key, it, longest)}
         plain = {key: value for key, value in added.items() if key not in ready}
         if plain:
             plain = serialize(plain, **{name: options.get(name) for name in _OF_SERIALISER})
@@ -238,9 +237,9 @@ def count_lost(reason: str, *, transactions: int, spans: int) -> None:
 
 
 def _is_ready(key: str, value: Any, longest: int) -> bool:
-    if key == "request" and "data" in value:  # a body has limits of its own
+    if key == "request" and value and "data" in value:  # a body has limits of its own
         return False
-    return key in _OFTEN_PLAIN and is_plain(value, longest)
+    return (not value or key in _OFTEN_PLAIN) and is_plain(value, longest)
 
 
 def is_plain(value: Any, longest: int, depth: int = 3) -> bool:

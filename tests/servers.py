@@ -45,7 +45,7 @@ def redis_server() -> Iterator[str]:
         return
     server = find_redis()
     if server is None:
-        _give_up(f"no redis-server: apt install redis-server, or set {REDIS_VARIABLE}")
+        give_up(f"no redis-server: apt install redis-server, or set {REDIS_VARIABLE}")
     with _directory("redis") as directory, run_redis(server, directory) as url:
         yield f"{url}/0"
 
@@ -59,9 +59,9 @@ def postgres_server() -> Iterator[str]:
         return
     programs = find_postgres()
     if programs is None:
-        _give_up(f"no postgres: apt install postgresql, or set {POSTGRES_VARIABLE}")
+        give_up(f"no postgres: apt install postgresql, or set {POSTGRES_VARIABLE}")
     if find_spec("psycopg") is None:
-        _give_up("no psycopg: pip install 'psycopg[binary]'")
+        give_up("no psycopg: pip install 'psycopg[binary]'")
     with _directory("postgres") as directory, _run_postgres(programs, directory) as url:
         yield url
 
@@ -159,11 +159,12 @@ def _unprivileged_user() -> str | None:
     known = {entry.pw_name for entry in pwd.getpwall()}
     user = next((user for user in ("postgres", "nobody") if user in known), None)
     if user is None:
-        _give_up("root may not run postgres, and there is no user postgres or nobody")
+        give_up("root may not run postgres, and there is no user postgres or nobody")
     return user
 
 
-def _give_up(reason: str) -> NoReturn:
+def give_up(reason: str) -> NoReturn:
+    """Skip the test, as something is not installed; in CI, which can install it, that fails."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

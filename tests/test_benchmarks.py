@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections import Counter
@@ -10,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from tests.servers import give_up
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -39,9 +40,7 @@ def test_the_request_thread_makes_few_calls_for_a_span():
 def test_a_trace_takes_few_instructions():
     """Recording, building and sending a trace takes at most 2.8 times OpenTelemetry's own part."""
     if shutil.which("valgrind") is None:
-        if "CI" in os.environ:
-            pytest.fail("the guard needs valgrind: apt install valgrind")
-        pytest.skip("needs valgrind: apt install valgrind")
+        give_up("the guard needs valgrind: apt install valgrind")
 
     with ThreadPoolExecutor() as pool:
         ours, base = pool.map(instructions.instructions, "hb")
@@ -109,9 +108,7 @@ def test_losses_are_as_visible_as_wins():
 def test_an_outage_is_measured():
     """A fault is compared with the healthy slices beside it, and everything is accounted for."""
     if shutil.which("redis-server") is None and shutil.which("valkey-server") is None:
-        if "CI" in os.environ:
-            pytest.fail("the service needs redis-server: apt install redis-server")
-        pytest.skip("needs redis-server: apt install redis-server")
+        give_up("the service needs redis-server: apt install redis-server")
 
     figures = outage.measure(1, 0.2, {"refuses": outage.FAULTS["refuses"]})
 

@@ -217,6 +217,17 @@ def test_requests(client, request_, sent):
     assert event["request"] == sent
 
 
+def test_empty_parts_of_any_kind(client):
+    """What an event processor leaves empty arrives, or is left out: JSON has no word for some."""
+    empty = {"user": b"", "modules": {}, "fingerprint": (), "logger": None, "extra": set()}
+    sentry_sdk.get_isolation_scope().add_event_processor(lambda event, _: {**event, **empty})
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    assert event["transaction"] == "GET /"
+
+
 def test_without_a_request(client):
     """What is no request has none, not an empty one."""
     sentry_sdk.get_isolation_scope().set_extra("order", 7)
