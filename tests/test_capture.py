@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import sys
 import uuid
@@ -19,6 +18,7 @@ from sentry_sdk.transport import Transport
 from otel_sentry.capture import Capture, is_plain, new_event_id
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transactions.event import Transaction
+from tests.forks import forks, in_child
 
 
 class FarEnd(Transport):
@@ -217,6 +217,39 @@ def test_requests(client, request_, sent):
     assert event["request"] == sent
 
 
+def test_meta_says_where_something_was_removed(client, monkeypatch):
+    """`_meta` names every removed value, wherever in the transaction it stood, and no other."""
+    monkeypatch.setattr(sys, "argv", ["shop", "--password=Zq9xSekrit7Wv"])
+    sentry_sdk.set_extra("password", "Zq9xSekrit7Wv")
+    sentry_sdk.set_tag("note", "token=Zq9xSekrit7Wv")
+    sentry_sdk.set_context("cart", {"token": "Zq9xSekrit7Wv", "items": 2})
+    sentry_sdk.add_breadcrumb(message="token=Zq9xSekrit7Wv")
+    request = {"url": "http://shop/", "headers": {"Cookie": "a=b", "Accept": "*/*"}}
+    scope = sentry_sdk.get_isolation_scope()
+    scope.add_event_processor(lambda event, _: {**event, "request": request})
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    assert set(paths(event["_meta"])) == {
+        ("extra", "sys.argv", "1"),
+        ("extra", "password"),
+        ("tags", "note"),
+        ("contexts", "cart", "token"),
+        ("request", "headers", "Cookie"),
+        ("breadcrumbs", "values", "0", "message"),
+    }
+
+
+def paths(meta, path=()):
+    """Yield the path of each remark."""
+    for key, item in meta.items():
+        if key:
+            yield from paths(item, (*path, key))
+        else:
+            yield path
+
+
 def test_empty_parts_of_any_kind(client):
     """What an event processor leaves empty arrives, or is left out: JSON has no word for some."""
     empty = {"user": b"", "modules": {}, "fingerprint": (), "logger": None, "extra": set()}
@@ -263,18 +296,10 @@ def test_event_ids():
         assert uuid.UUID(event_id).hex == event_id
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@forks
 def test_a_forked_process_has_event_ids_of_its_own():
     """Processes that were one do not go on with the same numbers."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(write, new_event_id().encode())
-        os._exit(0)
-    os.waitpid(pid, 0)
-    child = os.read(read, 100).decode()
-    os.close(read)
-    os.close(write)
+    child = in_child(new_event_id)
 
+    assert len(child) == 32
     assert child != new_event_id()

@@ -32,6 +32,7 @@ from otel_sentry.settings import Settings
 from otel_sentry.trace_state import SentryTraceState
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
+from tests.forks import forks
 from tests.spans import Sink
 
 SETTINGS = Settings.from_env(
@@ -97,8 +98,7 @@ def test_without_a_far_end_nothing_is_kept():
     assert not unsampled._seen
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@forks
 def test_a_child_counts_its_own():
     """What was counted before a fork is the parent's to report."""
     reports, unsampled = counting()

@@ -16,6 +16,7 @@ from otel_sentry._delivery import DeliveryWorker
 from otel_sentry.cli.tail.receiver import Receiver, Response
 from otel_sentry.transport import transport_class
 from tests.faults.far_end import TAKE, FarEnd, Mode, make_certificate
+from tests.forks import forks
 
 
 @pytest.fixture
@@ -221,8 +222,7 @@ def test_a_send_that_fails_stops_nothing():
     worker.kill()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@forks
 def test_a_child_uses_no_connection_of_its_parent(make_client):
     """After a fork the child sends over a connection of its own, and nothing of the parent's."""
     with Receiver() as receiver:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import pickle
 import sys
 import threading
@@ -17,6 +16,7 @@ from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context, use_span
 
 from otel_sentry.transactions.segment import segment_of
+from tests.forks import forks, in_child
 from tests.spans import Tracing, span_id
 
 
@@ -363,30 +363,26 @@ def test_flush_tells_the_truth():
     tracing.provider.shutdown()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@forks
 def test_fork_with_an_open_request(tracing):
     """The parent sends what it started; the child sends only what it starts, on its own thread."""
     with tracing.tracer.start_as_current_span("before"):
         pass
     tracing.flush()
     root = tracing.tracer.start_span("parent's")
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+
+    def work():
         tracing.sink.events.clear()
         with use_span(root, end_on_exit=True):
             tracing.tracer.start_span("child's").end()
         tracing.provider.force_flush(5000)
-        os.write(write, ",".join(e["transaction"] for e in tracing.sink.events).encode())
-        os._exit(0)
-    os.waitpid(pid, 0)
+        return ",".join(event["transaction"] for event in tracing.sink.events)
+
+    child = in_child(work)
     root.end()
 
-    assert os.read(read, 100).decode() == "child's"
+    assert child == "child's"
     assert [event["transaction"] for event in tracing.flush()] == ["before", "parent's"]
-    os.close(read)
-    os.close(write)
 
 
 def test_raw_threads_with_the_threading_instrumentation(tracing):
