@@ -41,18 +41,24 @@ def instructions(peer: str, children: int = 10) -> float:
 
 def _count(peer: str, children: int, traces: int) -> int:
     with Sink() as sink:
-        valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no"]
-        valgrind += ["--cachegrind-out-file=/dev/null"]
-        done = subprocess.run(
-            [*valgrind, sys.executable, __file__, "--worker", str(children), str(traces)],
-            env=peers.environment(peer, 1.0, sink.dsn(1), sink.otlp(1)),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        environ = peers.environment(peer, 1.0, sink.dsn(1), sink.otlp(1))
+        count = executed([__file__, "--worker", str(children), str(traces)], environ)
         arrived = sink.arrived().get(1, {}).get("roots", 0)
     if peer not in peers.SILENT and arrived != traces:
         raise LostError(f"({peer}): {arrived} of {traces} traces arrived")
+    return count
+
+
+def executed(command: list[str], environ: dict[str, str]) -> int:
+    """
+    Return the instructions that a Python script executes.
+
+    Raises:
+        subprocess.CalledProcessError: valgrind or the script failed.
+    """
+    valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no"]
+    valgrind += ["--cachegrind-out-file=/dev/null", sys.executable, *command]
+    done = subprocess.run(valgrind, env=environ, capture_output=True, text=True, check=True)
     found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
     return int(found[1].replace(",", ""))
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import peers
+from instructions import executed
 from processes import Redis
 from sink import Sink
 
@@ -48,17 +47,7 @@ def _count(peer: str, rate: float, requests: int, number: int, sink: Sink, redis
             "BENCH_REDIS": redis.url(number),
             "BENCH_DATABASE": str(Path(directory, "service.sqlite")),
         }
-        valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no"]
-        valgrind += ["--cachegrind-out-file=/dev/null"]
-        done = subprocess.run(
-            [*valgrind, sys.executable, __file__, "--worker", str(requests)],
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
-    return int(found[1].replace(",", ""))
+        return executed([__file__, "--worker", str(requests)], environ)
 
 
 def _worker(requests: int) -> None:
