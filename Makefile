@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo collector neighbours test lint typecheck format bench compatibility outage soak fuzz audit docs changelog clean
+.PHONY: help venv demo collector neighbours test repeat lint typecheck format bench compatibility outage soak fuzz audit docs changelog clean
 .PHONY: docs-site pictures wheel test-wheel
 
 help: ## List the targets.
@@ -24,6 +24,11 @@ demo: $(VENV)/.demo ## Run a small shop and show the traces and errors that it s
 
 test: $(VENV)/.test ## Run the tests, or some of them: make test ARGS='tests/demo -x'.
 	$(BIN)/python -m pytest $(ARGS)
+
+repeat: $(VENV)/.test ## Run the tests 20 times in a row, four files at once: a flaky one fails it.
+	for run in $$(seq 20); do \
+	    echo "run $$run" && $(BIN)/python -m pytest -q -n 4 --dist loadfile $(ARGS) || exit 1; \
+	done
 
 collector: ## Build the OpenTelemetry Collector of collector/builder.yaml (needs Go; minutes, once).
 	@collector/build.sh

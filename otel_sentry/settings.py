@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from otel_sentry.dsn import mask_dsn
-from otel_sentry.variables import VARIABLES, read
+from otel_sentry.variables import VARIABLES, read, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,12 +62,12 @@ class Settings:
         values = {
             variable.field: read(variable, environ) for variable in VARIABLES if variable.field
         }
-        resource = _resource_attributes(environ.get("OTEL_RESOURCE_ATTRIBUTES", ""))
+        resource = _resource_attributes(text_of("OTEL_RESOURCE_ATTRIBUTES", environ))
         values["environment"] = (
             values["environment"]
             or resource.get("deployment.environment.name")
             or resource.get("deployment.environment")
-            or environ.get("ENVIRONMENT", "").strip()
+            or text_of("ENVIRONMENT", environ)
             or "production"
         )
         values["release"] = values["release"] or resource.get("service.version") or None

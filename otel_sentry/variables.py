@@ -289,9 +289,15 @@ VARIABLES: tuple[Variable, ...] = (
 """Every variable that the bridge reads, with the one place where its default stands."""
 
 
+def text_of(name: str, environ: Mapping[str, str]) -> str:
+    """Return what a variable says without the blanks around it; empty: nothing."""
+    # Bytes that are not UTF-8 arrive as lone surrogates, which no file of logs can be written.
+    return environ.get(name, "").strip().encode("utf-8", "backslashreplace").decode()
+
+
 def read(variable: Variable, environ: Mapping[str, str]) -> Any:
     """Return a variable's value, or its default and one warning where it has a bad one."""
-    text = environ.get(variable.name, "").strip()
+    text = text_of(variable.name, environ)
     if not text:
         return variable.default
     try:

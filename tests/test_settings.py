@@ -325,6 +325,16 @@ def test_no_text_raises(environ):
     assert settings.environment
 
 
+def test_bytes_that_are_no_text(caplog):
+    """Bytes that are not UTF-8 show up escaped: a log, a header and an event can hold them."""
+    names = [*FIELDS, "ENVIRONMENT", "OTEL_RESOURCE_ATTRIBUTES"]
+    settings = Settings.from_env(dict.fromkeys(names, os.fsdecode(b"service.version=\xff")))
+    assert settings.release == "service.version=\\udcff"
+    assert len(caplog.messages) > 5
+    for text in (*caplog.messages, *settings.describe().values()):
+        text.encode()
+
+
 @given(
     st.sampled_from(
         ["{}", " {} ", "'{}'", '"{}"', "https://{}@h", "{}@https://h/1", "https:/{}@h/1"]
