@@ -31,13 +31,17 @@ _HAS_VALUE = re.compile(
     r"(?!\[Filtered\]|[?%$:]|None|null|NULL)\S"
 )
 
+# One of ten thousand has a number inside that could be a credit card's; ids are to stay whole.
+_UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_SOME_UUID = "abcdefab-cdef-4bcd-afab-cdefabcdefab"
+
 # Keys in which one of Relay's words stands by chance.
 _HARMLESS_KEYS = re.compile(r"(?i)author|_(?:count|type|limit)$|usage\..*tokens$")
 
 
 def left_to_strip(event: dict[str, Any]) -> list[str]:
     """Return what Relay would still strip, one line each: path, rule, value."""
-    event = {key: value for key, value in event.items() if key != "_meta"}
+    event = _with_one_uuid({key: value for key, value in event.items() if key != "_meta"})
     stripped = pii_strip_event(_DEFAULTS, event)
     same = pii_strip_event({}, event)  # normalised in the same way, and whole
     return [
@@ -50,6 +54,14 @@ def left_to_strip(event: dict[str, Any]) -> list[str]:
 def assert_nothing_left_to_strip(event: dict[str, Any]) -> None:
     """Fail where Sentry's own scrubber finds something in an event that left us."""
     assert left_to_strip(event) == []
+
+
+def _with_one_uuid(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_with_one_uuid(key): _with_one_uuid(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_one_uuid(one) for one in value]
+    return _UUID.sub(_SOME_UUID, value) if isinstance(value, str) else value
 
 
 def _differences(

@@ -184,3 +184,11 @@ def test_the_oracle_finds_what_was_not_scrubbed():
     found = " ".join(left_to_strip(event))
     assert all(path in found for path in ("extra.password", "extra.text", "extra.note", "logentry"))
     assert left_to_strip(Scrubber().event(event)) == []
+
+
+def test_the_oracle_knows_ids():
+    """A UUID whose digits could be a credit card's is an id; what stands beside it is looked at."""
+    uuid = "48514733-4578-4809-b7c8-1dd51d897090"
+
+    assert left_to_strip({"extra": {"task_id": uuid}}) == []
+    assert left_to_strip({"extra": {"task_id": f"{uuid} 4111111111111111"}}) != []
