@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 READY_SECONDS = 60
 
+# A worker that is told to end while it starts does not hear it: gunicorn kills it after this time,
+# which is half a minute by default.
+GUNICORN = ("gunicorn", "service:app", "-k", "uvicorn.workers.UvicornWorker")
+GUNICORN += ("-b", "127.0.0.1:{port}", "--graceful-timeout", "10")
+
 
 def environment(receiver: Receiver | None, **settings: str) -> dict[str, str]:
     """Return the environment of a process that sends to ``receiver``."""

@@ -10,7 +10,7 @@ import pytest
 
 from otel_sentry.cli._demo_shop import find_script
 from otel_sentry.cli.tail.receiver import Receiver, Response
-from tests.end_to_end.stack import HERE, by_name, environment, run_service, run_worker
+from tests.end_to_end.stack import GUNICORN, HERE, by_name, environment, run_service, run_worker
 from tests.end_to_end.test_jobs import publish
 
 SECRET = "Zq9xSekrit7Wv"
@@ -282,9 +282,8 @@ def test_gunicorn(tmp_path):
     """Each of gunicorn's workers sends its own spans, to the end."""
     with Receiver() as receiver:
         settings = {**OTLP, "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
-        command = ("gunicorn", "service:app", "-k", "uvicorn.workers.UvicornWorker")
-        options = ("-w", "2", "-b", "127.0.0.1:{port}", "--preload", "--chdir", str(HERE))
-        with run_service(tmp_path, receiver, *command, *options, **settings) as service:
+        command = (*GUNICORN, "-w", "2", "--preload", "--chdir", str(HERE))
+        with run_service(tmp_path, receiver, *command, **settings) as service:
             pids = {json.loads(service.get("/pid")[1]) for _ in range(20)}
             service.child.process.send_signal(signal.SIGTERM)
             service.child.process.wait(20)

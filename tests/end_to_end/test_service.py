@@ -8,7 +8,7 @@ import pytest
 from sentry_relay.processing import StoreNormalizer
 
 from otel_sentry.cli.tail.receiver import Receiver
-from tests.end_to_end.stack import by_name, run_service
+from tests.end_to_end.stack import GUNICORN, by_name, run_service
 
 NO_INTEGRATIONS = """
 import functools, sentry_sdk
@@ -236,10 +236,8 @@ def test_a_signal_right_after_work(tmp_path, number):
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
 def test_gunicorn(tmp_path, preload):
     """Each request to any of gunicorn's workers is one transaction, none is sent twice."""
-    command = ("gunicorn", "service:app", "-k", "uvicorn.workers.UvicornWorker", "-w", "3")
-    command += ("-b", "127.0.0.1:{port}", *preload)
     with Receiver() as receiver:
-        with run_service(tmp_path, receiver, *command) as service:
+        with run_service(tmp_path, receiver, *GUNICORN, "-w", "3", *preload) as service:
             answers = []
             # The kernel chooses the worker; it may choose the same one for a while.
             while len({pid for _, pid in answers}) < 2 and len(answers) < 2000:

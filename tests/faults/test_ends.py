@@ -86,8 +86,7 @@ def _ours(settings):
 
 def test_a_killed_worker_takes_nobody_along(tmp_path):
     """After SIGKILL of one of gunicorn's workers every other request arrives, exactly once."""
-    command = ("gunicorn", "service:app", "-k", "uvicorn.workers.UvicornWorker", "-w", "2")
-    command += ("-b", "127.0.0.1:{port}")
+    command = (*stack.GUNICORN, "-w", "2")
     with FarEnd() as far_end:
         settings = _ours(environment(far_end.dsn))
         with stack.run_service(tmp_path, far_end.receiver, *command, **settings) as service:
