@@ -1,12 +1,13 @@
 """
 Instructions executed for one request to the service: steadier than time on a busy machine.
 
-    python benchmarks/service_instructions.py [--peers abdh] [--rate 1]
+    python benchmarks/service_instructions.py [--peers abdh] [--rate 1] [--empty-dsn]
 
 The service's application is called in the process, without a server and without a network to it;
 Redis and the far end are real. Each contender runs twice under valgrind, with 40 and with 140
 requests, and the difference is what 100 of them cost, background threads and sending included. What
-threads cost each other, and the kernel, is not in it: see `run.py --parts service`. Needs valgrind.
+threads cost each other, and the kernel, is not in it: see `run.py --parts service`. A contender
+that sent nothing is named, and ends it. Needs valgrind.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import peers
-from instructions import executed
+from instructions import LostError, executed
 from processes import Redis
 from sink import Sink
 
 FEW, MANY = 40, 140
+OFF = "off"
 
 
 def instructions(peer: str, rate: float, number: int, sink: Sink, redis: Redis) -> float:
@@ -32,6 +34,7 @@ def instructions(peer: str, rate: float, number: int, sink: Sink, redis: Redis) 
     Return the instructions of one request.
 
     Raises:
+        LostError: The far end has seen no transaction.
         subprocess.CalledProcessError: valgrind or the contender failed.
     """
     few, many = (
@@ -47,7 +50,11 @@ def _count(peer: str, rate: float, requests: int, number: int, sink: Sink, redis
             "BENCH_REDIS": redis.url(number),
             "BENCH_DATABASE": str(Path(directory, "service.sqlite")),
         }
-        return executed([__file__, "--worker", str(requests)], environ)
+        count = executed([__file__, "--worker", str(requests)], environ)
+    sends = rate and peer not in (*peers.SILENT, OFF)
+    if sends and not sink.arrived().get(number, {}).get("roots"):  # the last are on their way
+        raise LostError(f"({peer}) sent nothing")
+    return count
 
 
 def _worker(requests: int) -> None:
@@ -93,6 +100,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--peers", default="abdh", help="letters: see benchmarks/peers.py")
     parser.add_argument("--rate", type=float, default=1.0, help="trace rate")
+    parser.add_argument("--empty-dsn", action="store_true", help="also ours with an empty DSN")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -104,11 +112,13 @@ def main() -> int:
         Redis(Path(name)) as redis,
         ThreadPoolExecutor(2) as executor,
     ):
+        chosen = [*args.peers, *([OFF] if args.empty_dsn else [])]
         counts = executor.map(
-            lambda it: instructions(it[1], args.rate, it[0], sink, redis), enumerate(args.peers)
+            lambda it: instructions(it[1], args.rate, it[0], sink, redis), enumerate(chosen)
         )
-        for peer, count in zip(args.peers, counts, strict=True):
-            print(f"({peer}) {peers.PEERS[peer]:34}{count / 1e6:6.2f} million", flush=True)
+        for peer, count in zip(chosen, counts, strict=True):
+            about = peers.PEERS.get(peer, "**otel-sentry**, empty DSN")
+            print(f"({peer}) {about:34}{count / 1e6:8.3f} million", flush=True)
     return 0
 
 
