@@ -117,6 +117,7 @@ def run(monkeypatch, make_bridge, name="otlp", make=make_traces, sampler=None, *
         bridge = make_bridge(SENTRY_DSN=f"{receiver.dsn}23", **environ)
         provider = make_provider(backends.build(name, bridge), sampler=sampler)
         make(provider)
+        assert provider.force_flush(60_000)  # the end alone gives it two seconds
         provider.shutdown()
         return receiver
 
