@@ -61,9 +61,9 @@ def leave_redis_command(args: Sequence[Any], *, is_cluster: bool) -> None:
         return
     name, arguments = str(args[0]), args[1:]
     data = {"redis.is_cluster": is_cluster, "redis.command": name, "db.operation": name}
+    command = name.upper()
     if arguments and (
-        name.upper() in _SINGLE_KEY_COMMANDS
-        or (len(arguments) == 1 and name.upper() in _MULTI_KEY_COMMANDS)
+        command in _SINGLE_KEY_COMMANDS or (len(arguments) == 1 and command in _MULTI_KEY_COMMANDS)
     ):
         data["redis.key"] = arguments[0]
     message = _command(name, arguments[:_MAX_ARGUMENTS], client.options)

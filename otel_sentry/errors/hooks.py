@@ -7,12 +7,14 @@ what is about ourselves, let the user's own hook run, scrub.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sentry_sdk.utils import get_before_send_log, get_before_send_metric
 
+from otel_sentry._background import after_fork_in_child
 from otel_sentry._logging import logger
 from otel_sentry._sentry_sdk import stop_streaming
 from otel_sentry.capture import OURS
@@ -61,12 +63,24 @@ class Hooks:
         self._options = options or Options()
         self._dynamic_sampling_context = dynamic_sampling_context
         self._clients: weakref.WeakSet[BaseClient] = weakref.WeakSet()
+        self._free_lock()
+        after_fork_in_child(self._free_lock)
+
+    def _free_lock(self) -> None:
+        # Re-entrant: a warning in install() may be captured, too.
+        self._installing = threading.RLock()
 
     def install(self, client: BaseClient) -> bool:
         """Chain our hooks around those that the client's options name; ``False``: they are."""
         if client in self._clients:
             return False
-        self._clients.add(client)
+        with self._installing:  # no event of another thread passes until all of it is there
+            if client in self._clients:
+                return False
+            self._install(client)
+        return True
+
+    def _install(self, client: BaseClient) -> None:
         options = client.options
         options["before_send"] = partial(self._error, options.get("before_send"))
         options["before_send_transaction"] = partial(
@@ -75,6 +89,7 @@ class Hooks:
         options["before_breadcrumb"] = partial(self._breadcrumb, options.get("before_breadcrumb"))
         options["before_send_log"] = partial(self._log, get_before_send_log(options))
         options["before_send_metric"] = partial(self._metric, get_before_send_metric(options))
+        self._clients.add(client)
         stop_streaming(client)
         if any(options.get(name) is not None for name in _TRACING_OPTIONS):
             options.update(dict.fromkeys(_TRACING_OPTIONS))
@@ -84,7 +99,6 @@ class Hooks:
                 " SENTRY_TRACES_SAMPLE_RATE.",
                 " and ".join(_TRACING_OPTIONS),
             )
-        return True
 
     def _error(self, users: Hook | None, event: Any, hint: Any) -> Any:
         if is_logger(event.get("logger"), (*_OWN_LOGGERS, *self._options.ignore_loggers)):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import pytest
 import sentry_sdk
 from opentelemetry.sdk.trace import TracerProvider
@@ -9,7 +12,9 @@ from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.scope import remove_external_propagation_context
 from sentry_sdk.transport import HttpTransport
 
+from otel_sentry.errors.hooks import Hooks
 from otel_sentry.errors.linking import start_linking
+from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transport import SentryTransport
 
 
@@ -24,6 +29,35 @@ def test_hooks_are_installed_once(far):
     assert client.options["before_send"] is hook
     assert hook.args == (None,)
     assert len(far.errors()) == 1
+
+
+def test_two_threads_adopt_a_client(far):
+    """A thread waits until another has installed all hooks, and installs none twice."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(dict):
+        """Options of which the first one that is asked for takes its time."""
+
+        def get(self, name, default=None):
+            if not begun.is_set():
+                begun.set()
+                go_on.wait(20)
+            return super().get(name, default)
+
+    hooks = Hooks(Scrubber(), lambda _: {})
+    client = sentry_sdk.Client(far.receiver.dsn, default_integrations=False)
+    client.options = Slow(client.options)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(hooks.install, client)
+        assert begun.wait(20)
+        second = pool.submit(hooks.install, client)
+        waited = not wait([second], 0.2).done
+        go_on.set()
+
+    assert waited
+    assert (first.result(), second.result()) == (True, False)
+    assert client.options["before_send"].args == (None,)
+    client.close(5)
 
 
 def test_delivery(far):
