@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,8 @@ import micro
 import outage
 import report
 import run
+import service_instructions
+from instructions import LostError
 from processes import RefusedError
 from sink import Sink
 
@@ -57,6 +60,16 @@ def test_the_far_end_counts_what_a_contender_sends(peer):
 
     assert (arrived["roots"], arrived["spans"]) == (5, 20)
     run.check(peer, 1.0, 5, 0, arrived)
+
+
+@pytest.mark.parametrize("peer", ["d", "h"])
+def test_no_instructions_are_told_of_a_service_that_sent_nothing(monkeypatch, peer):
+    """Few instructions may be those of a contender that did not do its work."""
+    monkeypatch.setattr(service_instructions, "executed", lambda *_: 1)
+    nowhere = SimpleNamespace(url=lambda _: "redis://127.0.0.1:1")
+
+    with Sink() as sink, pytest.raises(LostError, match=rf"\({peer}\) sent nothing"):
+        service_instructions.instructions(peer, 1.0, 0, sink, nowhere)
 
 
 @pytest.mark.parametrize(
