@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -16,6 +17,7 @@ from otel_sentry.errors.hooks import Hooks
 from otel_sentry.errors.linking import start_linking
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transport import SentryTransport
+from tests.forks import forks, in_child
 
 
 def test_hooks_are_installed_once(far):
@@ -57,6 +59,32 @@ def test_two_threads_adopt_a_client(far):
     assert waited
     assert (first.result(), second.result()) == (True, False)
     assert client.options["before_send"].args == (None,)
+    client.close(5)
+
+
+@forks
+def test_a_fork_while_a_thread_adopts_a_client(far):
+    """The child does not wait for a thread that it does not have."""
+    hooks = Hooks(Scrubber(), lambda _: {})
+    client = sentry_sdk.Client(far.receiver.dsn, default_integrations=False)
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        with hooks._installing:
+            held.set()
+            go_on.wait(20)
+
+    def install():
+        signal.alarm(10)  # ends a child that waits
+        return str(hooks.install(client))
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(hold)
+        assert held.wait(20)
+        said = in_child(install)
+        go_on.set()
+
+    assert said == "True"
     client.close(5)
 
 
