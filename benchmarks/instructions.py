@@ -18,13 +18,10 @@ import sys
 
 import peers
 from micro import trace_maker
+from peers import RefusedError
 from sink import Sink
 
 FEW, MANY, BATCH = 40, 120, 20
-
-
-class LostError(Exception):
-    """Not all transactions arrived; the count would be worth nothing."""
 
 
 def instructions(peer: str, children: int = 10) -> float:
@@ -32,7 +29,7 @@ def instructions(peer: str, children: int = 10) -> float:
     Return the instructions of one trace.
 
     Raises:
-        LostError: The far end has not seen all of them.
+        RefusedError: The far end has not seen all of them.
         subprocess.CalledProcessError: valgrind or the contender failed.
     """
     few, many = (_count(peer, children, traces) for traces in (FEW, MANY))
@@ -45,7 +42,7 @@ def _count(peer: str, children: int, traces: int) -> int:
         count = executed([__file__, "--worker", str(children), str(traces)], environ)
         arrived = sink.arrived().get(1, {}).get("roots", 0)
     if peer not in peers.SILENT and arrived != traces:
-        raise LostError(f"({peer}): {arrived} of {traces} traces arrived")
+        raise RefusedError(f"({peer}): {arrived} of {traces} traces arrived")
     return count
 
 

@@ -29,7 +29,8 @@ import peers
 import report
 import run
 from faulty_sink import TAKE, UNTRUSTED, FaultySink, Mode
-from processes import ORDER_EVERY, Redis, RefusedError, Service
+from peers import RefusedError
+from processes import ORDER_EVERY, Redis, Service
 
 NONE = "is healthy"
 FAULTS = {

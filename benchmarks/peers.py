@@ -23,8 +23,9 @@ PEERS = {
     "i": "**otel-sentry**, `otlp`",
 }
 OURS = ("h", "i")
-LAUNCHED = (*OURS, "off")  # by opentelemetry-instrument; "off" is ours with an empty DSN
-SILENT = ("a", "b")  # these send nothing, at any rate
+OFF = "off"  # ours with an empty DSN
+LAUNCHED = (*OURS, OFF)  # by opentelemetry-instrument
+SILENT = ("a", "b", OFF)  # these send nothing, at any rate
 OTLP = ("c", "f", "g", "i")
 RATES = (0.0, 0.1, 1.0)
 
@@ -35,6 +36,10 @@ ROOT = Path(__file__).parents[1]
 # Packages that only some contenders may see: logfire registers a plugin that pydantic imports into
 # every process, and opentelemetry-distro a distribution beside ours.
 EXTRA_PACKAGES = Path(os.environ.get("BENCH_PACKAGES") or ROOT / ".venv" / "bench")
+
+
+class RefusedError(Exception):
+    """A contender did not do its work; its figures would be worth nothing."""
 
 
 def environment(peer: str, rate: float, dsn: str, otlp: str) -> dict[str, str]:
@@ -59,7 +64,7 @@ def environment(peer: str, rate: float, dsn: str, otlp: str) -> dict[str, str]:
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
         "OTEL_TRACES_SAMPLER_ARG": str(rate),
     }
-    if peer == "off":
+    if peer == OFF:
         environ |= {"SENTRY_DSN": ""}
     if peer in LAUNCHED:
         del environ["OTEL_TRACES_SAMPLER"], environ["OTEL_TRACES_SAMPLER_ARG"]

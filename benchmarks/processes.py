@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import peers
 import redis
+from peers import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +23,6 @@ BIN = Path(sys.executable).parent
 ORDER_EVERY = 10  # one request of so many publishes a Celery message
 CONNECTIONS = 4  # of the closed loop
 _READY_SECONDS = 60.0
-
-
-class RefusedError(Exception):
-    """A contender did not do its work; its figures would be worth nothing."""
 
 
 def free_port() -> int:

@@ -27,7 +27,8 @@ import peers
 import report
 import startup
 from micro import SPANS_A_SECOND, WARM_UP, Contender
-from processes import Redis, RefusedError, Service
+from peers import RefusedError
+from processes import Redis, Service
 from sink import Sink
 
 SETTLE = 0.3  # seconds; longer than OTEL_BSP_SCHEDULE_DELAY
@@ -122,7 +123,7 @@ def empty_dsn(args) -> dict:
                     services[peer].load(args.requests // 2)
                     services[peer].wait_until_idle()
                     spent[peer] = services[peer].cpu_seconds() - before
-                ratios.append(spent["off"] / spent["a"])
+                ratios.append(spent[peers.OFF] / spent["a"])
     return {"ratios": ratios}
 
 
@@ -130,7 +131,7 @@ class _services:  # noqa: N801 - reads as the function it is
     """Run the service under each contender, all at once, warmed up."""
 
     def __init__(self, chosen: str, rate: float, *, also_off: bool = False) -> None:
-        self._chosen, self._rate = [*chosen, *(["off"] if also_off else [])], rate
+        self._chosen, self._rate = [*chosen, *([peers.OFF] if also_off else [])], rate
         self._stack = ExitStack()
 
     def __enter__(self):

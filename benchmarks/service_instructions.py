@@ -21,12 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import peers
-from instructions import LostError, executed
+from instructions import executed
+from peers import RefusedError
 from processes import Redis
 from sink import Sink
 
 FEW, MANY = 40, 140
-OFF = "off"
 
 
 def instructions(peer: str, rate: float, number: int, sink: Sink, redis: Redis) -> float:
@@ -34,7 +34,7 @@ def instructions(peer: str, rate: float, number: int, sink: Sink, redis: Redis) 
     Return the instructions of one request.
 
     Raises:
-        LostError: The far end has seen no transaction.
+        RefusedError: The far end has seen no transaction.
         subprocess.CalledProcessError: valgrind or the contender failed.
     """
     few, many = (
@@ -51,9 +51,9 @@ def _count(peer: str, rate: float, requests: int, number: int, sink: Sink, redis
             "BENCH_DATABASE": str(Path(directory, "service.sqlite")),
         }
         count = executed([__file__, "--worker", str(requests)], environ)
-    sends = rate and peer not in (*peers.SILENT, OFF)
+    sends = rate and peer not in peers.SILENT
     if sends and not sink.arrived().get(number, {}).get("roots"):  # the last are on their way
-        raise LostError(f"({peer}) sent nothing")
+        raise RefusedError(f"({peer}) sent nothing")
     return count
 
 
@@ -112,7 +112,7 @@ def main() -> int:
         Redis(Path(name)) as redis,
         ThreadPoolExecutor(2) as executor,
     ):
-        chosen = [*args.peers, *([OFF] if args.empty_dsn else [])]
+        chosen = [*args.peers, *([peers.OFF] if args.empty_dsn else [])]
         counts = executor.map(
             lambda it: instructions(it[1], args.rate, it[0], sink, redis), enumerate(chosen)
         )

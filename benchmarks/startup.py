@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 import peers
-from processes import BIN, RefusedError
+from peers import RefusedError
+from processes import BIN
 
 _STOCK = """
 import sentry_sdk

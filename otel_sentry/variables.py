@@ -291,7 +291,7 @@ VARIABLES: tuple[Variable, ...] = (
 
 def text_of(name: str, environ: Mapping[str, str]) -> str:
     """Return what a variable says without the blanks around it; empty: nothing."""
-    # Bytes that are not UTF-8 arrive as lone surrogates, which no file of logs can be written.
+    # Bytes that are not UTF-8 arrive as lone surrogates, which no log file can hold.
     return environ.get(name, "").strip().encode("utf-8", "backslashreplace").decode()
 
 

@@ -22,8 +22,7 @@ import outage
 import report
 import run
 import service_instructions
-from instructions import LostError
-from processes import RefusedError
+from peers import RefusedError
 from sink import Sink
 
 # Measured: 17.4. The number is the same in every run; it changes a little with Python's version.
@@ -68,7 +67,7 @@ def test_no_instructions_are_told_of_a_service_that_sent_nothing(monkeypatch, pe
     monkeypatch.setattr(service_instructions, "executed", lambda *_: 1)
     nowhere = SimpleNamespace(url=lambda _: "redis://127.0.0.1:1")
 
-    with Sink() as sink, pytest.raises(LostError, match=rf"\({peer}\) sent nothing"):
+    with Sink() as sink, pytest.raises(RefusedError, match=rf"\({peer}\) sent nothing"):
         service_instructions.instructions(peer, 1.0, 0, sink, nowhere)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import threading
 
@@ -32,7 +31,7 @@ from otel_sentry.settings import Settings
 from otel_sentry.trace_state import SentryTraceState
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
-from tests.forks import forks
+from tests.forks import forks, in_child
 from tests.spans import Sink
 
 SETTINGS = Settings.from_env(
@@ -103,11 +102,12 @@ def test_a_child_counts_its_own():
     """What was counted before a fork is the parent's to report."""
     reports, unsampled = counting()
     unsampled.add()
-    child = os.fork()
-    if not child:
+
+    def work():
         unsampled.flush()
-        os._exit(len(reports.calls))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return str(len(reports.calls))
+
+    assert in_child(work) == "0"
     unsampled.flush()
     assert reports.calls == [("sample_rate", 1, 1)]
     unsampled.add()

@@ -74,7 +74,7 @@ class Hooks:
         """Chain our hooks around those that the client's options name; ``False``: they are."""
         if client in self._clients:
             return False
-        with self._installing:  # no event of another thread passes until all of it is there
+        with self._installing:  # no event of another thread passes before the hooks are there
             if client in self._clients:
                 return False
             self._install(client)
