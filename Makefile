@@ -141,12 +141,14 @@ $(VENV)/.lint: pyproject.toml | $(VENV)/.test
 	@$(PIP) --group lint
 	@touch $@
 
-# pip knows dependency groups since 25.1. A .venv that someone else has made is left as it is.
+# pip knows dependency groups since 25.1. The setuptools that venv brings along up to Python 3.11 has
+# known vulnerabilities; what needs it gets a new one. A .venv that someone else has made is left as it is.
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	    echo "$(PYTHON) is missing, or older than 3.10: name a newer one, make PYTHON=python3.12 ..." >&2; \
 	    exit 1; }
-	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); } || { \
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV) && \
+	    $(BIN)/python -m pip uninstall --quiet --quiet --yes setuptools; } || { \
 	    rm -rf $(VENV); \
 	    echo "$(PYTHON) cannot make $(VENV): apt install python3-venv (Debian, Ubuntu)" >&2; \
 	    exit 1; }
