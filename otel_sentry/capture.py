@@ -20,7 +20,11 @@ import sentry_sdk
 from sentry_sdk.client import SDK_INFO
 from sentry_sdk.envelope import Envelope, Item
 from sentry_sdk.serializer import serialize
-from sentry_sdk.utils import capture_internal_exceptions, format_timestamp
+from sentry_sdk.utils import (
+    capture_internal_exceptions,
+    datetime_from_isoformat,
+    format_timestamp,
+)
 
 from otel_sentry._sentry_sdk import apply_scopes
 from otel_sentry.scrubbing import merged, remarks
@@ -116,7 +120,9 @@ class Capture:
         options = client.options
         added = {key: value for key, value in applied.items() if key not in event}
         added["contexts"] = {
-            key: value for key, value in applied["contexts"].items() if key not in event["contexts"]
+            key: value
+            for key, value in (applied.get("contexts") or {}).items()
+            if key not in event["contexts"]
         }
         if "request" in added:
             added["transaction"] = event["transaction"]  # the route tells the secrets of the URL
@@ -274,5 +280,11 @@ def _run_hook(
 
 
 def _time(crumb: Mapping[str, Any]) -> float:
+    """Return a breadcrumb's time, in seconds; 0 where the application wrote none that is one."""
     when = crumb.get("timestamp", 0.0)
-    return float(when.timestamp() if hasattr(when, "timestamp") else when)
+    try:
+        if isinstance(when, str):
+            when = datetime_from_isoformat(when)
+        return float(when.timestamp() if hasattr(when, "timestamp") else when)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import sentry_sdk
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
+from sentry_sdk import Scope
 
 from otel_sentry._logging import report
 from otel_sentry.backends._noise import NoiseFilter
@@ -53,7 +54,24 @@ def build(bridge: Bridge) -> SpanProcessor:
         max_spans=bridge.settings.max_spans,
         on_root=_start_root,
         keep=partial(_keep, bridge.unsampled, outcome),
+        take_context=_context_with_scopes,
     )
+
+
+def _context_with_scopes() -> Context:
+    """
+    Return this context with its Sentry scopes as they are now.
+
+    The application goes on to write into its own: the user and tags of the next piece of work.
+    """
+    context = copy_context()
+    context.run(_fork_scopes)
+    return context
+
+
+def _fork_scopes() -> None:
+    Scope.set_isolation_scope(sentry_sdk.get_isolation_scope().fork())
+    Scope.set_current_scope(sentry_sdk.get_current_scope().fork())
 
 
 def _start_root(root: Span) -> Callable[[], None] | None:

@@ -14,6 +14,7 @@ from otel_sentry.transactions.segment import Segment, attach, segment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context as ContextVars
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -43,6 +44,7 @@ class SentrySpanProcessor(SpanProcessor):
         on_root: Called with each local root when it starts (error linking); what it returns is
             called when the root ends.
         keep: Asked at the end of each local root that is not sampled: whether it is sent.
+        take_context: Returns what the transaction is built in, as it is when its root ends.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class SentrySpanProcessor(SpanProcessor):
         max_spans: int = 1000,
         on_root: Callable[[Span], Callable[[], None] | None] | None = None,
         keep: Callable[[ReadableSpan], bool] = lambda _: False,
+        take_context: Callable[[], ContextVars] = copy_context,
     ) -> None:
         self._assembler = assembler
         self._flush = flush
         self._max_children = max_spans - 1
         self._on_root = on_root
         self._keep = keep
+        self._take_context = take_context
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
         """Attach the span to its parent's segment, or open one."""
@@ -102,7 +106,7 @@ class SentrySpanProcessor(SpanProcessor):
             if is_root:
                 segment.root_ended = True
             if segment.root_ended and not segment.queued:
-                self._assembler.submit(segment, copy_context())
+                self._assembler.submit(segment, self._take_context())
         except Exception as error:  # noqa: BLE001
             report("ending a span", error)
 
