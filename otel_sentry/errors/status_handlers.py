@@ -8,7 +8,7 @@ answer, but not where ``@app.exception_handler(401)`` does. Starlette has no hoo
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -36,7 +36,10 @@ def capture_in_status_handlers() -> None:
 
 
 def _capturing(handler: Any) -> Any:
-    if iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004
+    called = handler
+    while isinstance(called, partial):  # as Starlette looks for what is asynchronous
+        called = called.func
+    if iscoroutinefunction(called) or iscoroutinefunction(getattr(called, "__call__", None)):  # noqa: B004
 
         async def call_async(connection: Any, error: Exception) -> Any:
             _capture(error)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator  # noqa: TC003 - FastAPI reads annotations
+from functools import partial
 
 import anyio
 import sentry_sdk
@@ -76,9 +77,12 @@ async def answer_402(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({}, 402)
 
 
-@app.exception_handler(403)
-async def answer_403(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({}, 403)
+class Answer:
+    async def __call__(self, request: Request, error: Exception, status: int) -> JSONResponse:
+        return JSONResponse({}, status)
+
+
+app.add_exception_handler(403, partial(Answer(), status=403))  # asynchronous, which Starlette sees
 
 
 @app.exception_handler(501)
