@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sentry_sdk.utils import get_before_send_log, get_before_send_metric
 
 from otel_sentry._background import after_fork_in_child
-from otel_sentry._logging import logger
+from otel_sentry._logging import logger, never_raise
 from otel_sentry._sentry_sdk import stop_streaming
 from otel_sentry.capture import OURS
 from otel_sentry.errors.filters import is_expected, is_logger, is_said_by_an_exception
@@ -109,17 +109,30 @@ class Hooks:
         error = unwrapped(captured)
         if error is not captured and event.get("exception"):
             event["exception"]["values"][-1]["value"] = str(error)
-        link(event, self._dynamic_sampling_context, error)
-        unit = unit_of_work(event)
-        if error is not None and (is_expected(error, self._options) or was_sent(error, unit)):
-            return None
+        # Whatever an application's exceptions and local variables do to us, the error is sent.
+        with never_raise("linking an error"):
+            link(event, self._dynamic_sampling_context, error)
+        unit = ""
+        with never_raise("looking at an exception"):
+            unit = unit_of_work(event, error)
+            if error is not None and self._is_left_out(error, unit):
+                return None
         if users is not None:
             event = users(event, hint)
         if event is None:
             return None
         if error is not None:
-            mark_sent(error, unit)
+            with never_raise("remembering an exception"):
+                mark_sent(error, unit)
         return self._scrubber.event(event)
+
+    def _is_left_out(self, error: BaseException, unit: str) -> bool:
+        if is_expected(error, self._options):
+            return True
+        if was_sent(error, unit):
+            mark_sent(error, unit)  # where it was sent outside of one: the next unit sends it again
+            return True
+        return False
 
     def _breadcrumb(self, users: Hook | None, crumb: Any, hint: Any) -> Any:
         ignored = (*_OWN_LOGGERS, *_ACCESS_LOGS, *self._options.ignore_loggers)

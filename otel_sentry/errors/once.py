@@ -8,10 +8,19 @@ the border of a mounted application, arrives twice.
 
 from __future__ import annotations
 
+import weakref
+from typing import Any
+
 from otel_sentry.errors.filters import leaves
 
-# In the exception itself: it lives as long as that, and needs no bound.
+# Of exceptions that take a weak reference, those of classes that are written in Python: nothing is
+# put into them that an application might print, pickle or answer with. Each lives as long as its
+# exception, and needs no bound.
+_marks: dict[int, tuple[weakref.ref[BaseException], str]] = {}
+
+# All others take no weak reference, and are marked themselves.
 _MARK = "__otel_sentry_sent__"
+_dictionary_of: Any = BaseException.__dict__["__dict__"].__get__  # whatever a class makes of it
 
 
 def was_sent(error: BaseException, unit: str) -> bool:
@@ -20,14 +29,33 @@ def was_sent(error: BaseException, unit: str) -> bool:
 
     An application may raise one and the same object in many requests: each is an event.
     """
-    return all(_is_same(vars(one).get(_MARK), unit) for one in leaves(error))
+    return all(_is_same(_mark_of(one), unit) for one in leaves(error))
 
 
 def mark_sent(error: BaseException, unit: str) -> None:
-    """Remember that this exception, and all that this group holds, is sent."""
+    """Remember that this exception, and all that this group holds, is sent in a unit of work."""
     for one in leaves(error):
-        vars(one)[_MARK] = unit
+        if unit or _mark_of(one) is None:
+            _mark(one, unit)
 
 
 def _is_same(sent: str | None, unit: str) -> bool:
     return sent is not None and (sent == unit or not (sent and unit))
+
+
+def _mark_of(error: BaseException) -> str | None:
+    reference, unit = _marks.get(id(error), (None, None))
+    if reference is not None and reference() is error:
+        return unit
+    mark: str | None = _dictionary_of(error).get(_MARK)
+    return mark
+
+
+def _mark(error: BaseException, unit: str) -> None:
+    key = id(error)
+    try:
+        reference = weakref.ref(error, lambda _: _marks.pop(key, None))
+    except TypeError:
+        _dictionary_of(error)[_MARK] = unit
+    else:
+        _marks[key] = (reference, unit)

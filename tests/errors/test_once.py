@@ -1,19 +1,31 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 from contextvars import copy_context
+from functools import partial
 
 import sentry_sdk
 from opentelemetry.sdk.trace import TracerProvider
 from sentry_sdk.scope import remove_external_propagation_context
 
 from otel_sentry.errors.linking import start_linking
-from otel_sentry.errors.once import mark_sent, was_sent
+from otel_sentry.errors.once import _marks, mark_sent, was_sent
 from tests.errors.groups import Group
 
 log = logging.getLogger("shop")
+
+
+@contextlib.contextmanager
+def traced():
+    """Link errors to traces; yield a tracer."""
+    start_linking()
+    try:
+        yield TracerProvider(shutdown_on_exit=False).get_tracer("tests")
+    finally:
+        remove_external_propagation_context()
 
 
 def test_units_of_work():
@@ -21,9 +33,76 @@ def test_units_of_work():
     error = ValueError()
     assert not was_sent(error, "a")
     mark_sent(error, "a")
-    assert [was_sent(error, unit) for unit in ("a", "", "b")] == [True, True, False]
     mark_sent(error, "")
-    assert was_sent(error, "b")
+    assert [was_sent(error, unit) for unit in ("a", "", "b")] == [True, True, False]
+
+
+def test_sent_outside_of_a_unit_of_work():
+    """The first unit of work adds nothing: a thread of it may have sent it; the next one does."""
+    error = ValueError()
+    mark_sent(error, "")
+    assert was_sent(error, "a")
+    mark_sent(error, "a")
+    assert [was_sent(error, unit) for unit in ("a", "b")] == [True, False]
+
+
+class OwnError(Exception):
+    """An exception of an application."""
+
+
+def test_nothing_is_put_into_an_exception_of_the_application():
+    """What it prints, pickles or answers with is its own; the mark goes with the exception."""
+    error = OwnError("x")
+    mark_sent(error, "a")
+    assert was_sent(error, "a")
+    assert vars(error) == {}
+
+    before = len(_marks)
+    del error
+    gc.collect()
+    assert len(_marks) == before - 1
+
+
+class HostileError(Exception):
+    """An exception whose attributes cannot be read."""
+
+    @property
+    def __dict__(self):
+        raise RuntimeError
+
+    exc = status_code = __dict__
+
+    def __eq__(self, other):
+        raise RuntimeError
+
+    __hash__ = None
+
+
+def test_an_exception_that_nothing_can_be_asked(far):
+    """It is sent, once."""
+    error = HostileError()
+    for _ in range(2):
+        sentry_sdk.capture_exception(error)
+
+    assert len(far.errors()) == 1
+
+
+def test_one_object_sent_at_the_start(far):
+    """An exception object that was logged before any request is an event in the second one."""
+    error = OwnError("not ready")
+    with traced() as tracer:
+        thread = threading.Thread(target=partial(log.error, "start-up", exc_info=error))
+        thread.start()
+        thread.join()
+
+        def request():
+            with tracer.start_as_current_span("request"):
+                sentry_sdk.capture_exception(error)
+
+        for _ in range(3):
+            copy_context().run(request)
+
+    assert [event.get("logger") for event in far.errors()] == ["shop", None, None]
 
 
 def test_groups():
@@ -62,9 +141,7 @@ def test_logged_captured_and_raised(far):
 def test_one_object_in_two_requests(far):
     """An exception object that an application keeps and raises again is an event each time."""
     error = ValueError("kept")
-    start_linking()
-    try:
-        tracer = TracerProvider(shutdown_on_exit=False).get_tracer("tests")
+    with traced() as tracer:
 
         def request():
             with tracer.start_as_current_span("request") as span:
@@ -73,8 +150,6 @@ def test_one_object_in_two_requests(far):
                 return f"{span.get_span_context().trace_id:032x}"
 
         traces = [copy_context().run(request) for _ in range(2)]
-    finally:
-        remove_external_propagation_context()
 
     assert [event["contexts"]["trace"]["trace_id"] for event in far.errors()] == traces
 
