@@ -22,7 +22,7 @@ from otel_sentry.dsn import mask_dsn
 from otel_sentry.errors.adoption import Adopter
 from otel_sentry.errors.client import set_up_client
 from otel_sentry.errors.hooks import Hooks
-from otel_sentry.errors.linking import start_linking
+from otel_sentry.errors.linking import remember_left_out, start_linking
 from otel_sentry.instrumentation import instrument_beyond_range
 from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator
@@ -164,7 +164,7 @@ def _sampler(bridge: Bridge) -> Sampler | None:
     if bridge.settings.traces_sampler != "sentry":
         return None
     settings = with_argument(bridge.settings, os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
-    return build_sampler(settings, bridge.options, bridge.unsampled)
+    return build_sampler(settings, bridge.options, bridge.unsampled, remember_left_out)
 
 
 def _textmap(ours: SentryPropagator) -> Any:

@@ -8,29 +8,70 @@ current any more, but inside the same Sentry isolation scope as the request's ro
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    get_current_span,
+)
 from sentry_sdk import Scope, get_isolation_scope
 from sentry_sdk.scope import (
     has_external_propagation_context,
     register_external_propagation_context,
 )
 
-from otel_sentry.errors.origin import failed_span
+from otel_sentry.errors.origin import failed_span, passed_span
 from otel_sentry.semantics import infer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# The scope is compared when read: a context may outlive the unit of work (Celery's main loop).
-_local_root: ContextVar[tuple[Any, Span] | None] = ContextVar("otel_sentry.root", default=None)
+    from opentelemetry.trace import TraceState
 
+
+class _Root(NamedTuple):
+    """A local root, and the scopes of the unit of work that it is."""
+
+    span: Span
+    scope: Scope  # compared when read: a context may outlive the unit (Celery's main loop)
+    before: Scope  # what was set before the first unit of work that began in this scope
+
+
+# Outermost first: a task that runs eagerly is a unit of work within a request.
+_local_roots: ContextVar[tuple[_Root, ...]] = ContextVar("otel_sentry.roots", default=())
+_MAX_ROOTS = 10
 
 # The scope that the process started with; at most one.
 _base_scope: list[Scope] = []
 
 _UNITS_OF_WORK = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
+_LOW_64_BITS = (1 << 64) - 1
+
+
+class LeftOut(NonRecordingSpan):
+    """
+    Stands for a local root that was not sampled, of which there is no span.
+
+    Its span id is made up: nothing in Sentry bears that of a span that is not sent.
+    """
+
+    def __init__(
+        self,
+        trace_id: int,
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, Any] | None,
+        trace_state: TraceState,
+    ) -> None:
+        span_id = trace_id & _LOW_64_BITS or 1
+        super().__init__(SpanContext(trace_id, span_id, is_remote=False, trace_state=trace_state))
+        self.name = name
+        self.kind = kind
+        self.attributes = attributes
 
 
 def start_linking() -> None:
@@ -44,13 +85,13 @@ def note_base_scope() -> None:
     _base_scope[:] = [get_isolation_scope()]
 
 
-def unit_of_work(event: Mapping[str, Any]) -> str:
+def unit_of_work(event: Mapping[str, Any], error: BaseException | None = None) -> str:
     """
     Return the trace that an event belongs to; empty outside of requests and tasks.
 
     What a server logs about a request that failed comes from outside of it.
     """
-    span_context = current_span_context()
+    span_context = span_context_of(error)
     if span_context is not None:
         return f"{span_context.trace_id:032x}"
     if has_external_propagation_context() or get_isolation_scope() in _base_scope:
@@ -60,32 +101,72 @@ def unit_of_work(event: Mapping[str, Any]) -> str:
 
 def remember_root(span: Span) -> None:
     """
-    Remember the local root of the current Sentry isolation scope.
+    Remember a local root of the current Sentry isolation scope.
 
     A request or task gets a scope of its own here where no integration of sentry-sdk gave it one:
     what one sets (user, tags) must not reach the next.
     """
     scope = get_isolation_scope()
-    if _base_scope and getattr(span, "kind", SpanKind.SERVER) in _UNITS_OF_WORK:
-        remembered = _local_root.get()
-        used_before = (
-            remembered is not None
-            and remembered[0] is scope
-            and remembered[1] is not span
-            and not remembered[1].is_recording()
-        )
-        if scope is _base_scope[0] or used_before:
-            scope = _base_scope[0].fork()
+    roots = _local_roots.get()
+    here = [root for root in roots if root.scope is scope]
+    if here and _is_known(span, here[-1].span):
+        return
+    before = here[0].before if here else scope
+    if _base_scope and _kind(span) in _UNITS_OF_WORK:
+        is_used = bool(here) and all(_is_over(root.span) for root in here)
+        if is_used or scope in _base_scope:
+            scope = before.fork()
             Scope.set_isolation_scope(scope)
-    _local_root.set((scope, span))
+        elif not here:
+            before = scope.fork()
+    still_open = [root for root in roots if not _is_over(root.span)][1 - _MAX_ROOTS :]
+    _local_roots.set((*still_open, _Root(span, scope, before)))
+
+
+def remember_left_out(
+    trace_id: int,
+    name: str,
+    kind: SpanKind,
+    attributes: Mapping[str, Any] | None,
+    trace_state: TraceState,
+) -> None:
+    """Remember a local root that is not recorded: its errors are linked, its scope is its own."""
+    remember_root(LeftOut(trace_id, name, kind, attributes, trace_state))
+
+
+def _is_known(span: Span, remembered: Span) -> bool:
+    """Return whether the root is remembered: by another backend, or in an outer application."""
+    return span is remembered or (
+        not span.is_recording()
+        and not remembered.is_recording()
+        and span.get_span_context().trace_id == remembered.get_span_context().trace_id
+    )
+
+
+def _kind(span: Span) -> SpanKind:
+    return getattr(span, "kind", SpanKind.SERVER)
+
+
+def _is_over(span: Span) -> bool:
+    if hasattr(span, "end_time"):
+        return span.end_time is not None
+    # Nobody tells the end of one that is not recorded: while it is open a span of it is current.
+    return get_current_span().get_span_context().trace_id != span.get_span_context().trace_id
 
 
 def local_root() -> Span | None:
-    """Return the local root that was remembered in the current isolation scope."""
-    remembered = _local_root.get()
-    if remembered is None or remembered[0] is not get_isolation_scope():
-        return None
-    return remembered[1]
+    """
+    Return the innermost local root of the current isolation scope that is open.
+
+    After a request's end, its own.
+    """
+    scope = get_isolation_scope()
+    here = [root for root in _local_roots.get() if root.scope is scope]
+    for root in reversed(here):
+        if not _is_over(root.span):
+            return root.span
+    # A request's context ends with it. A script, or a loop over messages, goes on in the same one.
+    return here[0].span if here and _kind(here[0].span) is SpanKind.SERVER else None
 
 
 def current_span_context() -> SpanContext | None:
@@ -95,6 +176,25 @@ def current_span_context() -> SpanContext | None:
         return span_context
     root = local_root()
     return root.get_span_context() if root is not None else None
+
+
+def span_context_of(error: BaseException | None) -> SpanContext | None:
+    """Return the span that is current, else the one that the exception has left."""
+    found = current_span_context()
+    if found is not None or error is None:
+        return found
+    return passed_span(error) or _failed_root()
+
+
+def _failed_root() -> SpanContext | None:
+    """Return the last root of this scope, unless it is known to have ended well."""
+    scope = get_isolation_scope()
+    for root in reversed(_local_roots.get()):
+        if root.scope is scope:
+            status = getattr(root.span, "status", None)
+            failed = status is None or status.status_code is StatusCode.ERROR
+            return root.span.get_span_context() if failed else None
+    return None
 
 
 def external_propagation_context() -> tuple[str, str] | None:
@@ -118,22 +218,34 @@ def link(
         dynamic_sampling_context: Returns that of the trace that a span context belongs to.
         error: The exception; the event is linked to the span of its trace that it failed.
     """
-    span_context = current_span_context()
+    span_context = span_context_of(error)
     if span_context is None:
         return
     trace = event.setdefault("contexts", {}).setdefault("trace", {})
-    if trace.get("trace_id") == f"{span_context.trace_id:032x}":
-        # sentry-sdk moves it into the envelope's header.
-        trace["dynamic_sampling_context"] = dict(dynamic_sampling_context(span_context))
-        failed = failed_span(error) if error is not None else None
-        if failed is not None and failed.trace_id == span_context.trace_id:
-            trace["span_id"] = f"{failed.span_id:016x}"
+    if current_span_context() is None:  # sentry-sdk knew of no trace, and made one up
+        trace["trace_id"] = f"{span_context.trace_id:032x}"
+        trace["span_id"] = f"{span_context.span_id:016x}"
+        trace["parent_span_id"] = None
+    if trace.get("trace_id") != f"{span_context.trace_id:032x}":
+        return
+    # sentry-sdk moves it into the envelope's header.
+    trace["dynamic_sampling_context"] = dict(dynamic_sampling_context(span_context))
+    failed = failed_span(error) if error is not None else None
+    if failed is not None and failed.trace_id == span_context.trace_id:
+        trace["span_id"] = f"{failed.span_id:016x}"
     if event.get("type") == "check_in":  # has no transaction
         return
-    root = local_root()
-    if root is not None and root.get_span_context().trace_id == span_context.trace_id:
-        name = getattr(root, "name", None)
-        if name:
-            meaning = infer(name, root.kind, root.attributes or {})  # type: ignore[attr-defined]
-            event["transaction"] = meaning.name
-            event["transaction_info"] = {"source": meaning.source}
+    root: Any = _root_of(span_context.trace_id)
+    name = getattr(root, "name", None)
+    if name:
+        meaning = infer(name, root.kind, root.attributes or {})
+        event["transaction"] = meaning.name
+        event["transaction_info"] = {"source": meaning.source}
+
+
+def _root_of(trace_id: int) -> Span | None:
+    """Return the local root of a trace: this scope's, else the innermost of any."""
+    for root in (local_root(), *(known.span for known in reversed(_local_roots.get()))):
+        if root is not None and root.get_span_context().trace_id == trace_id:
+            return root
+    return None

@@ -7,6 +7,7 @@ still knows them: the frame of ``start_as_current_span()`` in each instrumentati
 
 from __future__ import annotations
 
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import Span, SpanContext, StatusCode
@@ -33,11 +34,21 @@ def failed_span(error: BaseException) -> SpanContext | None:
     return found
 
 
+def passed_span(error: BaseException) -> SpanContext | None:
+    """Return the outermost span that the exception passed, recorded or not, over or not."""
+    for names in _frames(error):
+        for span in _spans(names):
+            if span.get_span_context().is_valid:
+                return span.get_span_context()
+    return None
+
+
 def unwrapped(error: BaseException | None) -> BaseException | None:
     """Return the exception itself, where billiard carries it with a traceback from elsewhere."""
-    inside = getattr(error, "exc", None)
-    if type(error).__name__ == "ExceptionWithTraceback" and isinstance(inside, BaseException):
-        return inside
+    if type(error).__name__ == "ExceptionWithTraceback":
+        inside = getattr(error, "exc", None)
+        if isinstance(inside, BaseException):
+            return inside
     return error
 
 
@@ -53,7 +64,12 @@ def _frames(error: BaseException) -> Iterator[Mapping[str, Any]]:
 
 
 def _spans(names: Mapping[str, Any]) -> Iterator[Span]:
-    # The second is how contrib's SQLAlchemy remembers the span of a statement.
-    for value in (names.get("span"), getattr(names.get("context"), "_otel_span", None)):
-        if isinstance(value, Span):
+    # The second is how contrib's SQLAlchemy remembers the span of a statement. Whatever else goes
+    # by these names is not asked anything: a lazy object would be evaluated, or raise.
+    values: tuple[Any, ...] = (
+        names.get("span"),
+        getattr_static(names.get("context"), "_otel_span", None),
+    )
+    for value in values:
+        if issubclass(type(value), Span):
             yield value

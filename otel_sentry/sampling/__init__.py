@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.sampling import Sampler
 
     from otel_sentry.options import Options
+    from otel_sentry.sampling.sampler import LeftOut
     from otel_sentry.sampling.unsampled import Unsampled
 
 __all__ = [
@@ -47,7 +48,10 @@ def with_argument(settings: Settings, argument: str | None) -> Settings:
 
 
 def build_sampler(
-    settings: Settings, options: Options | None = None, unsampled: Unsampled | None = None
+    settings: Settings,
+    options: Options | None = None,
+    unsampled: Unsampled | None = None,
+    on_left_out: LeftOut = lambda *_: None,
 ) -> SentrySampler:
     """Build the sampler that the settings describe."""
     return SentrySampler(
@@ -57,4 +61,5 @@ def build_sampler(
         record_unsampled=settings.keep_errors,
         options=options,
         unsampled=unsampled,
+        on_left_out=on_left_out,
     )

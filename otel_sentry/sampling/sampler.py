@@ -29,7 +29,7 @@ from otel_sentry.trace_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Span, SpanContext
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from otel_sentry.sampling.rules import Rule
 
+    LeftOut = Callable[[int, str, SpanKind, Attributes, TraceState], None]
 
 _CELERY = "opentelemetry.instrumentation.celery"
 
@@ -71,6 +72,8 @@ class SentrySampler(Sampler):
             outcome; not where a rule or the callback says 0.
         options: Where the callback stands.
         unsampled: Counts the transactions that are left out.
+        on_left_out: Is told of each local root that is not recorded: its trace id, name, kind,
+            attributes and trace state. No span processor sees it.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class SentrySampler(Sampler):
         record_unsampled: bool = False,
         options: Options | None = None,
         unsampled: Unsampled | None = None,
+        on_left_out: LeftOut = lambda *_: None,
     ) -> None:
         if not 0.0 <= rate <= 1.0:  # NaN is not either
             logger.warning(
@@ -98,6 +102,7 @@ class SentrySampler(Sampler):
         self._record_unsampled = record_unsampled
         self._options = options or Options()
         self._unsampled = unsampled or Unsampled()
+        self._on_left_out = on_left_out
         self._description = f"SentrySampler{{rate={rate},rules={len(self._rules)}}}"
 
     def should_sample(
@@ -121,13 +126,19 @@ class SentrySampler(Sampler):
                 if kind is _CLIENT and self._talks_to_broker(parent_span):
                     return SamplingResult(_DROP, None, state)
                 return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
-            return self._leave_out(parent_span, parent, kind, attributes)
+            return self._follow(parent_span, parent, trace_id, name, kind, attributes)
         if kind is _CLIENT and not self._keep_plumbing:
             return SamplingResult(_DROP, None, SentryTraceState(sampled=None))
         return self._decide(trace_id, name, kind, attributes, _NO_STATE)
 
-    def _leave_out(
-        self, parent_span: Span, parent: SpanContext, kind: SpanKind | None, attributes: Attributes
+    def _follow(
+        self,
+        parent_span: Span,
+        parent: SpanContext,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None,
+        attributes: Attributes,
     ) -> SamplingResult:
         """Follow a parent that is not sampled."""
         state = parent.trace_state
@@ -141,8 +152,17 @@ class SentrySampler(Sampler):
             state = towards(state, attributes)
         # SERVER and CONSUMER spans are transactions wherever their parent lives.
         if kind is _SERVER or kind is _CONSUMER or parent.is_remote:
-            self._unsampled.add()
+            self._leave_out(trace_id, name, kind or SpanKind.INTERNAL, attributes, state)
         return SamplingResult(_DROP, None, state)
+
+    def _leave_out(
+        self, trace_id: int, name: str, kind: SpanKind, attributes: Attributes, state: TraceState
+    ) -> None:
+        self._unsampled.add()
+        try:
+            self._on_left_out(trace_id, name, kind, attributes, state)
+        except Exception as error:  # noqa: BLE001 - raised here, it would end the request
+            report("leaving a trace out", error)
 
     def _talks_to_broker(self, parent: Any) -> bool:
         if self._keep_plumbing or getattr(parent, "kind", None) is not SpanKind.PRODUCER:
@@ -194,7 +214,7 @@ class SentrySampler(Sampler):
             return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
         if self._record_unsampled and chosen != 0:
             return SamplingResult(Decision.RECORD_ONLY, attributes, state)
-        self._unsampled.add()
+        self._leave_out(trace_id, name, kind, attributes, state)
         return SamplingResult(_DROP, None, state)
 
     def _chosen_rate(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from otel_sentry import pipeline
 from otel_sentry.backends import sentry
+from otel_sentry.errors.linking import remember_left_out
 from otel_sentry.options import Options
 from otel_sentry.sampling import build_sampler
 from otel_sentry.settings import Settings
@@ -67,7 +68,7 @@ def capturing(variables: Mapping[str, str]) -> Iterator[CapturedSentry]:
         bridge = _build(settings, kept, stack)
         processor = sentry.build(bridge)
         stack.callback(processor.shutdown)
-        sampler = build_sampler(settings, bridge.options, bridge.unsampled)
+        sampler = build_sampler(settings, bridge.options, bridge.unsampled, remember_left_out)
         stack.enter_context(in_place(bridge, processor, sampler, CountingIds(), clock))
         stack.enter_context(instrumented_libraries(settings))
         yield CapturedSentry(kept, clock, processor.force_flush, stack)

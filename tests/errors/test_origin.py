@@ -65,6 +65,24 @@ def test_an_exception_without_traceback():
     assert failed_span(ValueError()) is None
 
 
+class Lazy:
+    """A proxy, whose object nobody has asked for yet."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+
+
+def test_what_else_goes_by_the_names_of_spans():
+    """A lazy object is neither evaluated nor asked."""
+
+    def fail(span, context):
+        raise KeyError(type(span), type(context))
+
+    with pytest.raises(KeyError) as caught:
+        fail(Lazy(), Lazy())
+    assert failed_span(caught.value) is None
+
+
 def test_a_wrapped_exception():
     """What billiard wraps to carry a traceback is the exception inside; any other is itself."""
     error = ValueError("inside")
