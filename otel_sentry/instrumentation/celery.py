@@ -7,8 +7,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-from opentelemetry.trace import Span, StatusCode, get_current_span
+from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span
 
+from otel_sentry._logging import never_raise
 from otel_sentry.propagation import FIELDS
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ def instrumented(settings: Settings) -> None:
     from celery.backends.base import Backend
     from celery.signals import before_task_publish, task_prerun, worker_process_shutdown
 
-    from otel_sentry.instrumentation import _celery_beat, _celery_failures
+    from otel_sentry.instrumentation import _celery_beat, _celery_failures, _celery_publish
 
     if not settings.infrastructure_spans and not hasattr(Backend.store_result, "__wrapped__"):
         # Celery has no signal around it; every back end stores through this method.
         Backend.store_result = _without_spans(Backend.store_result)
+    with never_raise("following Celery's publishes"):
+        _celery_publish.end_with_publish()
     before_task_publish.connect(_note_time, weak=False, dispatch_uid=_ENQUEUED)
     task_prerun.connect(_tell_latency, weak=False, dispatch_uid=_ENQUEUED)
     # A child of the pool ends without atexit; sentry-sdk's integration flushes its client alone.
@@ -84,8 +87,9 @@ def _note_time(headers: dict[str, Any] | None = None, **_: Any) -> None:
     if headers is not None:
         headers.setdefault(_ENQUEUED, f"{time.time():.6f}")
         _nest(headers)
-    span = get_current_span()
-    if span.is_recording():
+    span: Any = get_current_span()
+    # Where it is not the publish's own, nothing says so of the request's.
+    if span.is_recording() and getattr(span, "kind", None) is SpanKind.PRODUCER:
         _name_broker(span, current_app)
 
 

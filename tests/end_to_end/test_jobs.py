@@ -9,7 +9,7 @@ from otel_sentry.cli.tail.receiver import Receiver
 from tests.end_to_end.stack import HERE, by_name, environment, run_worker
 
 
-def publish(receiver, redis_url, code, *, traced=False):
+def publish(receiver, redis_url, code, *, traced=False, **settings):
     """Run code that publishes jobs, as a process without the launcher unless ``traced``."""
     start = [sys.executable, "-c"]
     if traced:
@@ -19,7 +19,7 @@ def publish(receiver, redis_url, code, *, traced=False):
         )
     done = subprocess.run(
         [*start, f"import jobs\n{code}"],
-        env=environment(receiver if traced else None, JOBS_REDIS_URL=redis_url),
+        env=environment(receiver if traced else None, JOBS_REDIS_URL=redis_url, **settings),
         cwd=HERE,
         timeout=60,
         check=True,
@@ -103,6 +103,79 @@ def test_a_failing_job(worker, receiver, redis_url):
     assert event["contexts"]["trace"]["status"] == "internal_error"
     assert error["contexts"]["trace"]["span_id"] == event["contexts"]["trace"]["span_id"]
     assert error["transaction"] == "jobs.fail"
+
+
+# To a queue that no worker reads; nobody listens at the other broker.
+SEND = """
+from kombu import Connection
+from kombu.exceptions import OperationalError
+from opentelemetry import trace
+
+other_broker = Connection("redis://127.0.0.1:1", transport_options={"max_retries": 0})
+tracer = trace.get_tracer("t")
+
+def send(name, **options):
+    before = trace.get_current_span()
+    try:
+        jobs.app.send_task(name, (1, 2), queue="unread", retry=False, **options)
+    except OperationalError:
+        print("failed", end=" ")
+    print("clean" if trace.get_current_span() is before else "still in a span")
+"""
+
+
+@pytest.mark.parametrize("rate", ["0", "1"])
+@pytest.mark.parametrize("name", ["jobs.add", "elsewhere.add"])
+def test_publishing_after_an_outage(redis_url, name, rate):
+    """A publish that fails ends its span: it says so, and the next publish is its own trace."""
+    code = f"{SEND}\nsend({name!r}, connection=other_broker)\nsend({name!r})\nsend({name!r})"
+    with Receiver() as receiver:
+        said = publish(receiver, redis_url, code, traced=True, SENTRY_TRACES_SAMPLE_RATE=rate)
+        traces = [event["contexts"]["trace"] for event in by_name(receiver, name)]
+
+    assert said.splitlines() == ["failed clean", "clean", "clean"]
+    assert len({trace["trace_id"] for trace in traces}) == len(traces) == 3 * int(rate)
+    assert (
+        sorted(trace["status"] for trace in traces) == ["internal_error", "ok", "ok"][: len(traces)]
+    )
+
+
+@pytest.mark.parametrize("name", ["jobs.add", "elsewhere.add"])
+def test_publishing_within_a_span(redis_url, name):
+    """A publish is one span, whether it fails or not, and whether its task is known here or not."""
+    code = f"""{SEND}
+with tracer.start_as_current_span("script"):
+    send({name!r}, connection=other_broker)
+    with tracer.start_as_current_span("call", kind=trace.SpanKind.CLIENT):
+        send({name!r})
+"""
+    with Receiver() as receiver:
+        said = publish(receiver, redis_url, code, traced=True)
+        [script] = receiver.transactions()
+
+    assert said.splitlines() == ["failed clean", "clean"]
+    root, spans = script["contexts"]["trace"], script["spans"]
+    failed, call, sent = sorted(spans, key=lambda span: span["start_timestamp"])
+    assert [span["description"] for span in (failed, call, sent)] == [name, "call", name]
+    assert (failed["status"], sent["status"]) == ("internal_error", "ok")
+    assert failed["parent_span_id"] == call["parent_span_id"] == root["span_id"]
+    assert sent["parent_span_id"] == call["span_id"]
+    assert failed["data"]["messaging.system"] == sent["data"]["messaging.system"] == "redis"
+    assert (root["op"], call["op"]) == ("function", "default")
+
+
+def test_a_message_past_the_public_method(redis_url):
+    """Where only contrib sees a publish, nothing is said of it on the span around it."""
+    code = f"""{SEND}
+with tracer.start_as_current_span("script"), jobs.app.producer_or_acquire() as producer:
+    message = jobs.app.amqp.create_task_message("1", "elsewhere.add", (1, 2))
+    jobs.app.amqp.send_task_message(producer, "elsewhere.add", message, queue="unread")
+"""
+    with Receiver() as receiver:
+        publish(receiver, redis_url, code, traced=True)
+        [script] = receiver.transactions()
+
+    assert script["contexts"]["trace"]["op"] == "function"
 
 
 @pytest.fixture
