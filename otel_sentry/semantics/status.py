@@ -117,11 +117,13 @@ def _is_whole_request(attributes: Mapping[str, Any]) -> bool:
     Return whether an HTTP instrumentation made the span; a span by hand may never have a code.
 
     Of those, a span with neither a response nor an exception was cancelled, because the client went
-    away or a time limit ended for example. OpenTelemetry does not call that an error.
+    away or a time limit ended for example. OpenTelemetry does not call that an error. Clients of
+    databases, as Elasticsearch's, say their requests without a code of HTTP.
     """
     return bool(
         text(attributes, "http.request.method", "http.method")
         and text(attributes, "url.scheme", "http.scheme", "url.full", "http.url")
+        and not text(attributes, "db.system.name", "db.system")
     )
 
 

@@ -9,6 +9,7 @@ from otel_sentry.semantics import sentry_status, status
 
 UNSET, OK, ERROR = StatusCode.UNSET, StatusCode.OK, StatusCode.ERROR
 _METHOD = {"http.request.method": "GET"}
+_ELASTICSEARCH = {**_METHOD, "url.full": "http://h/_search", "db.response.status_code": "200"}
 _GRPC = {"rpc.system.name": "grpc"}
 
 
@@ -36,6 +37,10 @@ _GRPC = {"rpc.system.name": "grpc"}
         (UNSET, None, {"http.method": "GET", "http.url": "http://h/"}, "cancelled"),
         (UNSET, None, _METHOD, "ok"),
         (UNSET, None, {"http.url": "http://h/"}, "ok"),
+        # A database that speaks HTTP: its client says the code in another word, or nowhere
+        (UNSET, None, {**_ELASTICSEARCH, "db.system": "elasticsearch"}, "ok"),
+        (UNSET, None, {**_ELASTICSEARCH, "db.system.name": "elasticsearch"}, "ok"),
+        (UNSET, None, {**_ELASTICSEARCH, "db.system": ""}, "cancelled"),
         (ERROR, "CancelledError: ", _METHOD, "cancelled"),
         (ERROR, None, {"error.type": "asyncio.exceptions.CancelledError"}, "cancelled"),
         (ERROR, "ReadTimeout: timed out", _METHOD, "deadline_exceeded"),
