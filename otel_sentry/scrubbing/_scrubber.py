@@ -127,10 +127,7 @@ class Scrubber:
         if op == "db" and system not in KEY_VALUE_STORES:
             return self.statement(description, system)
         if op in {"db", "db.redis"} or op.startswith("cache."):
-            name, space, _ = description.partition(" ")
-            is_command = bool(space) and name.isalpha()
-            way = self._texts.command if is_command else self._texts.cache_keys
-            return self._single(way, description)
+            return self._single(self._texts.commands_or_keys, description)
         return self.text(description)
 
     def event(self, event: dict[str, Any]) -> dict[str, Any]:

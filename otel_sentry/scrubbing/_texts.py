@@ -98,6 +98,15 @@ class Texts:
         scrubbed = "".join(parts)
         return keys if scrubbed == keys else Removed(scrubbed, *rules or ["arguments"])
 
+    def commands_or_keys(self, text: str) -> str:
+        """Return what a span of a key-value store shows: its commands, else the keys."""
+        name, space, _ = text.partition(" ")
+        if not space or name.endswith(","):
+            return self.cache_keys(text)
+        scrubbed = self.command(text)
+        # JSON.SET and get_many are commands, user:7 is none: it may be a key with a space in it.
+        return scrubbed if name.isalpha() else self.cache_keys(scrubbed)
+
     def _marked(self, text: str, scrubbed: str, rules: list[str], clean: set[str]) -> str:
         if scrubbed != text:
             return Removed(scrubbed, *dict.fromkeys(rules))

@@ -94,6 +94,11 @@ def test_numbers_that_name_a_person():
         ("", f'INSERT INTO u (a, b) VALUES (x, "{X}")', "INSERT INTO u (a, b) VALUES (x, ?)"),
         ("redis", f"SET user {X}\nGET ?", "SET ? ?\nGET ?"),
         ("redis", "PING", "PING"),
+        ("redis", f"PING\nSET user {X}", "PING\nSET ? ?"),
+        ("redis", f'JSON.SET user $ {{"name":"{X}"}}', "JSON.SET ? ? ?"),
+        ("redis", "EVAL_RO return-Lovelace 0", "EVAL_RO ? ?"),
+        ("redis", "RESTORE-ASKING lovelace 0", "RESTORE-ASKING ? ?"),
+        ("memcached", "get_many ada-lovelace-basket grace", "get_many ? ?"),
     ],
 )
 def test_statements_of_systems(system, statement, expected):
@@ -103,7 +108,7 @@ def test_statements_of_systems(system, statement, expected):
         scrubber.statement(statement, "postgresql")
         attributes = {"db.system": system, "db.statement": statement}
         assert scrubber.attributes(attributes)["db.statement"] == expected
-        op = "db.redis" if system == "redis" else "db"
+        op = {"redis": "db.redis", "memcached": "cache.get"}.get(system, "db")
         assert scrubber.description(op, statement, system) == expected
     span = {"op": op, "description": statement, "data": {"db.system.name": system}}
     assert scrubber.event({"spans": [span]})["spans"][0]["description"] == expected
@@ -118,6 +123,7 @@ def test_statements_of_systems(system, statement, expected):
         ("item:d41d8cd9-8f00, mail:bob@mail.example", "item:?-?, mail:[Filtered]"),
         (f"token/{X}/x", "token/?/?"),
         ("abcdefghijklmnopq", "?"),
+        ("cart, page of Lovelace", "cart, page of Lovelace"),
     ],
 )
 def test_keys_of_a_cache(keys, expected):
@@ -127,6 +133,12 @@ def test_keys_of_a_cache(keys, expected):
     assert scrubber.attributes({"cache.key": [keys]}) == {"cache.key": [expected]}
     assert scrubber.attributes({"cache.key": expected}) == {"cache.key": expected}
     assert scrubber.description("cache.get", keys) == expected
+
+
+def test_a_key_with_a_space_is_no_command():
+    """What stands before the space loses its ids even where it looks like a command's name."""
+    assert Scrubber().description("cache.get", "user:42 cart") == "user:? ?"
+    assert Scrubber().description("cache.get", "session_basket cart") == "session_? ?"
 
 
 def test_queries_in_breadcrumbs():
