@@ -68,7 +68,12 @@ def _on_request(span: Span, scope: dict[str, Any]) -> None:
 
 
 def _rename(span: Span, scope: dict[str, Any], route: str) -> None:
-    name = f"{scope['method']} {route}" if "method" in scope else route
+    from opentelemetry.util.http import sanitize_method
+
+    method = sanitize_method(scope.get("method"))  # None: of a WebSocket
+    if method == "_OTHER":
+        method = "HTTP"  # else a client could choose the transaction's name
+    name = f"{method} {route}" if method else route
     span.set_attribute("http.route", route)
     span.update_name(name)
     state = span.get_span_context().trace_state

@@ -22,6 +22,7 @@ _WEBSOCKET_VERBS = ("WS", "HTTP", "GET")
 
 # OpenTelemetry's word for a method that is not one of the known; spans are named "HTTP" then.
 _OTHER = "_OTHER"
+_ANY = "HTTP"
 
 _MIN_ID = 16  # characters; shorter ones with letters in them are words, versions, languages
 
@@ -34,7 +35,7 @@ def meaning(name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Meaning
     if not method or kind is SpanKind.PRODUCER or kind is SpanKind.CONSUMER:
         return None
     if method == _OTHER:
-        method = "HTTP"
+        method = _ANY
     if kind is SpanKind.CLIENT:
         return _client(name, method, attributes)
     # Contrib's ASGI middleware makes an internal span of a request inside another one.
@@ -45,6 +46,8 @@ def meaning(name: str, kind: SpanKind, attributes: Mapping[str, Any]) -> Meaning
 def _server(name: str, op: str, method: str, attributes: Mapping[str, Any]) -> Meaning:
     route = text(attributes, "http.route")
     path = path_of(attributes)
+    if method == _ANY:
+        name = _with_known_verb(name, route)
     by_route, by_path = f"{method} {route}", f"{method} {path}"
     aliases = (by_path,) if path else ()
     if _is_renamed(name, method, route, path):
@@ -60,12 +63,18 @@ def _server(name: str, op: str, method: str, attributes: Mapping[str, Any]) -> M
     return Meaning(op, name or method, name or method, "url", aliases)
 
 
+def _with_known_verb(name: str, route: str) -> str:
+    """Return ``HTTP /items/{id}`` for ``BREW /items/{id}``: else any client could choose a name."""
+    _, _, rest = name.partition(" ")
+    return f"{_ANY} {rest}" if rest and (rest.startswith("/") or rest == route) else name
+
+
 def _is_renamed(name: str, method: str, route: str, path: str) -> bool:
     """Return whether the application gave the name: no instrumentation would call it that."""
-    if not name or name in (method, "HTTP", route, path):
+    if not name or name in (method, _ANY, route, path):
         return False
     verb, _, rest = name.partition(" ")
-    if verb not in (method, "HTTP"):
+    if verb not in (method, _ANY):
         return True
     if rest in (method, route, path):
         return False

@@ -40,6 +40,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from starlette.endpoints import HTTPEndpoint
 from starlette.websockets import WebSocketDisconnect
 
 import otel_sentry.instrumentation.fastapi
@@ -60,6 +61,13 @@ class Witness(Sampler):
 
     def get_description(self):
         return "Witness"
+
+
+class Stock(HTTPEndpoint):
+    """Asked with any method, its route fits."""
+
+    async def get(self, request):
+        """Answer nothing."""
 
 
 class Quiet(BaseHTTPRequestHandler):
@@ -119,6 +127,7 @@ def shop():
     def order(number: int):
         return number
 
+    tenant.add_route("/stock/{number}", Stock)
     app.host("tenant.example", tenant)
     app.mount("/sub", tenant)
     return app
@@ -148,6 +157,7 @@ def serve(app, record):
         ("exception", "GET", "/boom"),
         ("broken stream", "GET", "/broken"),
         ("mounted", "GET", "/sub/orders/123"),
+        ("mounted unknown method", "BREW", "/sub/stock/123"),
         ("host", "GET", "http://tenant.example/orders/123"),
     ):
         with record(scenario), contextlib.suppress(ConnectionError):

@@ -26,6 +26,8 @@ _BY_CONTRIB = [
     ("exception", "http.server", "GET /boom", "route", "internal_error", {}),
     ("broken stream", "http.server", "GET /broken", "route", "internal_error", {}),
     ("mounted", "http.server", "GET /sub/orders/{number}", "route", "ok", {}),
+    ("mounted unknown method", "http.server", "HTTP /sub/stock/{number}", "route",
+     "invalid_argument", {}),
     ("host", "http.server", "GET /orders/123", "url", "ok", {"server.address": "tenant.example"}),
     ("cancelled", "http.server", "GET /slow", "route", "cancelled", {}),
     ("websocket", "websocket.server", "/ws/{room}", "route", "ok", {}),
@@ -66,7 +68,8 @@ _CALLS = [
      {**_QUEUE, "messaging.message.retry.count": 2}),
 ]  # fmt: skip
 
-_NAMED_LATER = {"sql", "sql error", "set", "get", "incr", "del", "pipeline", "mounted", "renamed"}
+_NAMED_LATER = {"sql", "sql error", "set", "get", "incr", "del", "pipeline", "renamed"}
+_NAMED_LATER |= {"mounted", "mounted unknown method"}
 
 
 @pytest.fixture(scope="module")
