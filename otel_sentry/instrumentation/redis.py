@@ -31,11 +31,13 @@ _PIPELINES = (
     ("redis.asyncio.cluster", "ClusterPipeline"),
 )
 
-# Keys of Celery's result back end and of kombu's Redis transport.
-_PLUMBING = ("celery-task-meta-", "celery-taskset-meta-", "_kombu.", "unacked")
-_PLUMBING_BYTES = tuple(prefix.encode() for prefix in _PLUMBING)
+# Keys of Celery's result back end and of kombu's Redis transport: their beginnings, or all of them.
+_PREFIXES = ("celery-task-meta-", "celery-taskset-meta-", "_kombu.")
+_PREFIXES_BYTES = tuple(map(str.encode, _PREFIXES))
+_KEYS = frozenset({"unacked", "unacked_index", "unacked_mutex"})
+_KEYS_BYTES = frozenset(map(str.encode, _KEYS))
 
-_READS = frozenset({"GET", "GETEX", "MGET"})
+_READS = frozenset({"GET", "GETDEL", "GETEX", "MGET"})
 
 
 def options() -> dict[str, Any]:
@@ -90,14 +92,14 @@ def _on_request(span: Span, instance: Any, args: tuple[Any, ...], _kwargs: dict[
 
 
 def _is_plumbing(key: object) -> bool:
-    return (isinstance(key, str) and key.startswith(_PLUMBING)) or (
-        isinstance(key, bytes) and key.startswith(_PLUMBING_BYTES)
-    )
+    if isinstance(key, str):
+        return key in _KEYS or key.startswith(_PREFIXES)
+    return isinstance(key, bytes) and (key in _KEYS_BYTES or key.startswith(_PREFIXES_BYTES))
 
 
 def _on_response(span: Span, _instance: Any, response: Any) -> None:
     """Say whether the cache had it (https://develop.sentry.dev/sdk/.../modules/caches/)."""
-    if not span.is_recording() or getattr(span, "name", "") not in _READS:
+    if not span.is_recording() or getattr(span, "name", "").upper() not in _READS:
         return
     values = response if isinstance(response, list) else [response]
     span.set_attribute("cache.hit", any(value is not None for value in values))
