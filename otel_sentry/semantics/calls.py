@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import SpanKind
 
-from otel_sentry.semantics._meaning import Meaning, text
+from otel_sentry.semantics._meaning import FUNCTION, Meaning, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,8 @@ _PROVIDERS = {
     "azure": "function.azure",
     "gcp": "function.gcp",
 }
+
+_AMAZON = "arn:aws"  # also of its partitions: arn:aws-cn
 
 _BACKGROUND_TASK = "BackgroundTask "  # contrib's, with the name of the function
 _FASTAPI_BACKGROUND_TASK = "fastapi.background_task"
@@ -78,9 +80,12 @@ def _graphql(name: str, attributes: Mapping[str, Any]) -> Meaning | None:
 
 def _faas(name: str, attributes: Mapping[str, Any]) -> Meaning | None:
     """The convention names the span by its function; contrib names it by the handler."""
-    if not text(attributes, "faas.trigger"):
+    if not text(attributes, *FUNCTION):
         return None
-    op = _PROVIDERS.get(text(attributes, "cloud.provider", "faas.invoked_provider"), "function")
+    provider = text(attributes, "cloud.provider", "faas.invoked_provider")
+    if not provider and text(attributes, "cloud.resource_id", "faas.id").startswith(_AMAZON):
+        provider = "aws"  # contrib's Lambda says it in no other way
+    op = _PROVIDERS.get(provider, "function")
     name = text(attributes, "faas.name") or name
     return Meaning(op, name, name, "component")
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from opentelemetry.trace import SpanKind
 
-from otel_sentry.semantics._meaning import Meaning, text, whole
+from otel_sentry.semantics._meaning import FUNCTION, Meaning, text, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def _server(name: str, op: str, method: str, attributes: Mapping[str, Any]) -> M
     aliases = (by_path,) if path else ()
     if _is_renamed(name, method, route, path):
         # A serverless function's span has the name of its handler.
-        source = "component" if "faas.trigger" in attributes else "custom"
+        source = "component" if text(attributes, *FUNCTION) else "custom"
         if route and route != path:
             aliases = (by_route, *aliases)
         return Meaning(op, name, name, source, aliases)

@@ -52,6 +52,7 @@ def _message(system: str, operation: str, queue: str, **more: Any) -> tuple:
 
 LONG = "x" * 300
 ID = "0f8fad5bd9cb469fa165"
+ARN = "arn:aws:lambda:eu-west-1:123456789012:function:resize"
 TASK = {"celery.action": "run", "celery.task_name": "shop.pack"}
 
 # fmt: off
@@ -114,6 +115,10 @@ ROWS = (
     Row("a function behind a gateway", "main.handler", SERVER, "http.server", "main.handler",
         "main.handler", "component",
         *_http("GET", "/items/5", "/items/{id}", **{"faas.trigger": "http"})),
+    Row("a function behind a gateway, without its trigger", "main.handler", SERVER, "http.server",
+        "main.handler", "main.handler", "component",
+        {**_http("GET", "/items/5", "/items/{id}")[0], "faas.execution": "1"},
+        {**_http("GET", "/items/5", "/items/{id}")[1], "faas.invocation_id": "1"}),
     # WebSocket servers
     Row("contrib's websocket", "HTTP /ws/{room}", SERVER, "websocket.server", "/ws/{room}",
         "/ws/{room}", "route",
@@ -246,6 +251,19 @@ ROWS = (
         {"faas.trigger": "timer", "cloud.provider": "aws"}),
     Row("function's handler", "main.handler", SERVER, "function", "resize", "resize", "component",
         {"faas.trigger": "datasource", "faas.name": "resize"}),
+    Row("contrib's lambda", "resize", SERVER, "function.aws", "resize", "resize", "component",
+        {"faas.execution": "1", "faas.id": ARN},
+        {"faas.invocation_id": "1", "cloud.resource_id": ARN}),
+    Row("contrib's lambda of a queue", "resize", SERVER, "function.aws", "resize", "resize",
+        "component", {"faas.trigger": "pubsub", "faas.execution": "1", "faas.id": ARN},
+        {"faas.trigger": "pubsub", "faas.invocation_id": "1", "cloud.resource_id": ARN}),
+    Row("a function of another cloud", "resize", SERVER, "function.azure", "resize", "resize",
+        "component",
+        {"faas.execution": "1", "cloud.provider": "azure", "faas.id": "/subscriptions/7"},
+        {"faas.invocation_id": "1", "cloud.provider": "azure",
+         "cloud.resource_id": "/subscriptions/7"}),
+    Row("a resource that is no function", "sync", INTERNAL, "function", "sync", "sync", "custom",
+        {"faas.id": ARN}, {"cloud.resource_id": ARN}),
     # Generative AI
     Row("chat", "chat", CLIENT, "gen_ai.chat", "chat gpt-4o", "chat", "custom",
         {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}),
