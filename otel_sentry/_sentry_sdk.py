@@ -15,6 +15,7 @@ import sentry_sdk
 from sentry_sdk import utils
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.envelope import Item
+from sentry_sdk.integrations.dedupe import DedupeIntegration
 
 from otel_sentry._logging import logger
 
@@ -118,6 +119,13 @@ def apply_scopes(
     if event is not None and event.get("breadcrumbs") == {"values": []}:
         del event["breadcrumbs"]
     return event
+
+
+def forget_last_exception() -> None:
+    """Let sentry-sdk take an exception object that it has just taken, where it remembers one."""
+    reset = getattr(DedupeIntegration, "reset_last_seen", None)
+    if reset is not None:
+        reset()
 
 
 def event_from_exception(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import (
     NonRecordingSpan,
     Span,
@@ -71,7 +72,15 @@ class LeftOut(NonRecordingSpan):
         super().__init__(SpanContext(trace_id, span_id, is_remote=False, trace_state=trace_state))
         self.name = name
         self.kind = kind
-        self.attributes = attributes
+        self.attributes = dict(attributes or {})
+
+    def update_name(self, name: str) -> None:
+        """Be called something else from now on."""
+        self.name = name
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Know what is learnt later: the whole route."""
+        self.attributes[key] = value
 
 
 def start_linking() -> None:
@@ -99,18 +108,21 @@ def unit_of_work(event: Mapping[str, Any], error: BaseException | None = None) -
     return str(event.get("contexts", {}).get("trace", {}).get("trace_id", ""))
 
 
-def remember_root(span: Span) -> None:
+def remember_root(span: Span) -> Span:
     """
     Remember a local root of the current Sentry isolation scope.
 
     A request or task gets a scope of its own here where no integration of sentry-sdk gave it one:
     what one sets (user, tags) must not reach the next.
+
+    Returns:
+        The root; where it is remembered already, what it is remembered as.
     """
     scope = get_isolation_scope()
     roots = _local_roots.get()
     here = [root for root in roots if root.scope is scope]
     if here and _is_known(span, here[-1].span):
-        return
+        return here[-1].span
     before = here[0].before if here else scope
     if _base_scope and _kind(span) in _UNITS_OF_WORK:
         is_used = bool(here) and all(_is_over(root.span) for root in here)
@@ -121,6 +133,7 @@ def remember_root(span: Span) -> None:
             before = scope.fork()
     still_open = [root for root in roots if not _is_over(root.span)][1 - _MAX_ROOTS :]
     _local_roots.set((*still_open, _Root(span, scope, before)))
+    return span
 
 
 def remember_left_out(
@@ -148,7 +161,7 @@ def _kind(span: Span) -> SpanKind:
 
 
 def _is_over(span: Span) -> bool:
-    if hasattr(span, "end_time"):
+    if isinstance(span, ReadableSpan):
         return span.end_time is not None
     # Nobody tells the end of one that is not recorded: while it is open a span of it is current.
     return get_current_span().get_span_context().trace_id != span.get_span_context().trace_id

@@ -62,10 +62,14 @@ def describe_job(
 def _on_start(task: Any = None, args: Any = (), kwargs: Any = None, **_: Any) -> None:
     import sentry_sdk
 
+    from otel_sentry._sentry_sdk import forget_last_exception
+
     with never_raise("describing a task"):
         request = task.request
         if not request.id:
             return
+        # One task after the other may raise one and the same object; what is one event, we know.
+        forget_last_exception()
         # In the scope that sentry-sdk made for this run; it ends with it.
         _describe(sentry_sdk.get_isolation_scope(), task, request, args, kwargs or {})
         if request.retries:

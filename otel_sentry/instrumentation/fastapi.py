@@ -61,7 +61,7 @@ def _on_request(span: Span, scope: dict[str, Any]) -> None:
     with never_raise("naming a request"):
         # The span processor never sees a sampled-out root, but errors in it are linked, too.
         if not span.is_recording():
-            remember_root(span)
+            span = remember_root(span)
         route = mounted_route(scope)
         if route:
             _rename(span, scope, route)

@@ -63,6 +63,9 @@ class HarmlessError(Exception):
     """One of a task's ``throws``."""
 
 
+NOT_READY = HarmlessError("not ready")
+
+
 @app.task(name="errors.fine")
 def fine(*_: object) -> int:
     return 1
@@ -188,6 +191,11 @@ def exits() -> None:
     raise SystemExit(3)
 
 
+@app.task(name="errors.kept")
+def kept() -> None:
+    raise NOT_READY
+
+
 @app.task(name="errors.calls")
 def calls() -> None:
     plain.apply()
@@ -257,6 +265,8 @@ CASES = {
     "group": group(fine.s(), plain.s()),
     "chord": lambda: chord([fine.s(1), plain.s()])(fine.s()),
     "apply": lambda: plain.apply() and None,
+    "kept": lambda: kept.apply() and None,
+    "the same object": lambda: kept.apply() and None,
     "always eager": eagerly,
     "calls": calls.delay,
     "calls and raises": calls_and_raises.delay,

@@ -41,6 +41,8 @@ CASES = {
     "group": ["plain ValueError"],
     "chord": ["plain ValueError"],
     "apply": ["plain ValueError"],
+    "kept": ["kept HarmlessError"],
+    "the same object": ["kept HarmlessError"],
     "always eager": ["plain ValueError"],
     "calls": ["plain ValueError"],
     "calls and raises": ["calls_and_raises KeyError", "plain ValueError"],

@@ -291,10 +291,11 @@ def test_a_mounted_application_of_a_trace_that_is_sampled_out(sampled_out):
     def request():
         with sampled_out.start_as_current_span("GET /sub", kind=SpanKind.SERVER) as span:
             scope, root = sentry_sdk.get_isolation_scope(), local_root()
-            remember_root(span)  # as FastAPI's hook does in each application
-            return sentry_sdk.get_isolation_scope() is scope, local_root() is root
+            remembered = remember_root(span)  # as FastAPI's hook does in each application
+            remembered.update_name("GET /sub/{x}")
+            return sentry_sdk.get_isolation_scope() is scope, local_root() is root, root.name
 
-    assert copy_context().run(request) == (True, True)
+    assert copy_context().run(request) == (True, True, "GET /sub/{x}")
 
 
 def test_a_fault_in_being_told_of_what_is_left_out():
