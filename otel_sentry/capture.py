@@ -14,6 +14,7 @@ import random
 import uuid
 from copy import copy
 from datetime import datetime, timezone
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
@@ -28,6 +29,7 @@ from sentry_sdk.utils import (
 
 from otel_sentry._sentry_sdk import apply_scopes
 from otel_sentry.scrubbing import merged, remarks
+from otel_sentry.transactions._plain import plain_mapping, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,7 +179,9 @@ class Capture:
         """Return the breadcrumbs that the application left in the request's scope."""
         left = getattr(sentry_sdk.get_isolation_scope(), "_breadcrumbs", ())
         return [
-            self._scrubber.attributes({**crumb, "timestamp": _time(crumb)})
+            shorten(
+                self._scrubber.attributes(plain_mapping({**crumb, "timestamp": _time(crumb)}))
+            )
             for crumb in left
             if crumb.get("category") not in _AUTOMATIC and crumb.get("type") != "http"
         ]
@@ -285,6 +289,7 @@ def _time(crumb: Mapping[str, Any]) -> float:
     try:
         if isinstance(when, str):
             when = datetime_from_isoformat(when)
-        return float(when.timestamp() if hasattr(when, "timestamp") else when)
+        seconds = float(when.timestamp() if hasattr(when, "timestamp") else when)
     except (TypeError, ValueError, OverflowError):
         return 0.0
+    return seconds if isfinite(seconds) else 0.0

@@ -5,6 +5,7 @@ import random
 import sys
 import uuid
 from contextvars import copy_context
+from datetime import date, datetime, timezone
 
 import pytest
 import sentry_sdk
@@ -176,6 +177,66 @@ def test_breadcrumbs_that_are_spans_anyway_are_left_out(client):
 
     (event,) = client.transport.transactions()
     assert [crumb["message"] for crumb in event["breadcrumbs"]["values"]] == ["shop"]
+
+
+@pytest.mark.parametrize(
+    ("when", "seconds"),
+    [
+        (datetime(2026, 1, 1, tzinfo=timezone.utc), 1_767_225_600.0),
+        ("2026-01-01T00:00:00Z", 1_767_225_600.0),
+        (1_767_225_600, 1_767_225_600.0),
+        ("yesterday", 0.0),
+        ([], 0.0),
+        (float("nan"), 0.0),
+    ],
+)
+def test_a_breadcrumb_of_any_time(client, when, seconds):
+    """A breadcrumb's time arrives in seconds, and one that is none loses nothing."""
+    sentry_sdk.add_breadcrumb(category="shop", message="paid", timestamp=when)
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    (crumb,) = event["breadcrumbs"]["values"]
+    assert (crumb["message"], crumb["timestamp"]) == ("paid", seconds)
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (datetime(2026, 1, 1), "2026-01-01 00:00:00"),
+        (date(2026, 1, 1), "2026-01-01"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        (uuid.UUID(int=7), str(uuid.UUID(int=7))),
+        ({"at": date(2026, 1, 1)}, {"at": "2026-01-01"}),
+        (b"token=Zq9xSekrit7Wv", "token=[Filtered]"),
+        ("x" * 10_000, "x" * 8191 + "\N{HORIZONTAL ELLIPSIS}"),
+        ("bad \udcff", "bad ?"),
+    ],
+)
+def test_a_breadcrumb_of_any_value(client, value, sent):
+    """What JSON has no word for, as `extra` of a log record may be, arrives as text."""
+    sentry_sdk.add_breadcrumb(category="shop", data={"value": value})
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    assert event["breadcrumbs"]["values"][0]["data"] == {"value": sent}
+
+
+def test_an_event_processor_that_takes_the_contexts_out(client):
+    """The transaction keeps its own contexts, whatever an event processor leaves of the others."""
+
+    def strip(event, hint):
+        return {key: value for key, value in event.items() if key != "contexts"}
+
+    sentry_sdk.get_isolation_scope().add_event_processor(strip)
+
+    capture()
+
+    (event,) = client.transport.transactions()
+    assert event["contexts"]["trace"]["span_id"] == "b" * 16
 
 
 VALUES = st.recursive(
