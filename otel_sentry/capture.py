@@ -29,7 +29,7 @@ from sentry_sdk.utils import (
 
 from otel_sentry._sentry_sdk import apply_scopes
 from otel_sentry.scrubbing import merged, remarks
-from otel_sentry.transactions._plain import plain_mapping, shorten
+from otel_sentry.transactions._plain import BRIEF_TEXT, plain_mapping, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 
 OURS = "otel_sentry"
 """Key of the hint that comes with our transactions: a function that returns their spans."""
+
+_MAX_SIZE = 1000 * 1024
+"""
+Characters of a transaction as JSON, all of which are ASCII: Sentry refuses more than 1 MiB.
+
+https://docs.sentry.io/concepts/data-management/size-limits/
+"""
 
 _ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _OUTLINE = ("type", "transaction", "transaction_info", "timestamp", "platform")
@@ -83,6 +90,8 @@ class Capture:
         client: Any = sentry_sdk.get_client()
         if client.transport is None:
             return
+        for reason, spans in transaction.lost.items():
+            count_lost(reason, transactions=0, spans=spans)
         hint: dict[str, Any] = {OURS: transaction.span_dictionaries}
         event = apply_scopes(outline(transaction.event), hint, client.options)
         reason = "event_processor"
@@ -179,9 +188,7 @@ class Capture:
         """Return the breadcrumbs that the application left in the request's scope."""
         left = getattr(sentry_sdk.get_isolation_scope(), "_breadcrumbs", ())
         return [
-            shorten(
-                self._scrubber.attributes(plain_mapping({**crumb, "timestamp": _time(crumb)}))
-            )
+            shorten(self._scrubber.attributes(plain_mapping({**crumb, "timestamp": _time(crumb)})))
             for crumb in left
             if crumb.get("category") not in _AUTOMATIC and crumb.get("type") != "http"
         ]
@@ -200,7 +207,8 @@ class EncodedTransaction(Item):
     """
 
     def __init__(self, event: dict[str, Any], spans: list[str]) -> None:
-        text = _ENCODE(event)
+        size = sum(map(len, spans)) + len(spans) if "spans" not in event else 0
+        text = _encode(event, _MAX_SIZE - size)
         self._spans = len(event.get("spans", spans))
         if "spans" not in event:
             text = f'{text[:-1]},"spans":[{",".join(spans)}]}}'
@@ -214,6 +222,26 @@ class EncodedTransaction(Item):
     def get_transaction_event(self) -> Any:
         """Return what sentry-sdk counts where the transaction is lost."""
         return {"spans": [None] * self._spans}
+
+
+def _encode(event: dict[str, Any], room: int) -> str:
+    """
+    Return an event as JSON.
+
+    Where there is no room for all that scopes and the root hold, longer texts are cut, and of the
+    breadcrumbs the older half goes, and again.
+    """
+    text = _ENCODE(event)
+    if len(text) <= room:
+        return text
+    event = shorten(event, BRIEF_TEXT)
+    text = _ENCODE(event)
+    crumbs = event.get("breadcrumbs")
+    left = crumbs.get("values", ()) if isinstance(crumbs, dict) else ()
+    while len(text) > room and left:
+        left = left[len(left) // 2 + 1 :]
+        text = _ENCODE({**event, "breadcrumbs": {"values": left}})
+    return text
 
 
 def new_event_id() -> str:

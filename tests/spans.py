@@ -18,7 +18,10 @@ from otel_sentry.transactions.event import transaction_event
 from otel_sentry.transactions.translate import Translator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextvars import Context
+
+    from opentelemetry.sdk.trace import ReadableSpan
 
     from otel_sentry.transactions.event import Transaction
     from otel_sentry.transactions.tree import Tree
@@ -47,20 +50,23 @@ def whole(transaction: Transaction | None) -> Any:
     """Return a transaction as one event, as it arrives; ``None`` where there is none."""
     if transaction is None:
         return None
-    return json.loads(EncodedTransaction(*transaction).get_bytes())
+    encoded = EncodedTransaction(transaction.event, transaction.spans)
+    return json.loads(encoded.get_bytes())
 
 
 class Sink:
     """The far end of the assembler: keeps transactions and what was counted as lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_noise: Callable[[ReadableSpan], bool] = lambda _: False) -> None:
         self.events: list[dict[str, Any]] = []
         self.contexts: list[Context] = []
         self.counted: list[tuple[str, int, int]] = []
-        self._translate = Translator(Scrubber())
+        self._translate = Translator(Scrubber(), is_noise)
 
     def transaction(self, tree: Tree, context: Context) -> None:
-        self.events.append(whole(transaction_event(tree, self._translate)))
+        transaction = transaction_event(tree, self._translate)
+        self.events.append(whole(transaction))
+        self.counted += [(reason, 0, spans) for reason, spans in transaction.lost.items()]
         self.contexts.append(context)
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:
@@ -87,11 +93,18 @@ class Sink:
 class Tracing:
     """A tracer provider with our processor in front of a sink."""
 
-    def __init__(self, *, grace: float = 0.02, max_spans: int = 1000, **options: Any) -> None:
-        self.sink = Sink()
+    def __init__(
+        self,
+        *,
+        grace: float = 0.02,
+        max_spans: int = 1000,
+        is_noise: Callable[[ReadableSpan], bool] = lambda _: False,
+        **options: Any,
+    ) -> None:
+        self.sink = Sink(is_noise)
         self.assembler = Assembler(self.sink, grace=grace, **options)
         self.processor = SentrySpanProcessor(
-            self.assembler, lambda _timeout: True, max_spans=max_spans
+            self.assembler, lambda _timeout: True, max_spans=max_spans, is_noise=is_noise
         )
         self.provider = TracerProvider(
             id_generator=CountingIds(),

@@ -69,7 +69,7 @@ def make_transaction(spans=1):
         "contexts": {"trace": trace},
         "platform": "python",
     }
-    return Transaction(event, [f'{{"span_id":"{number:016x}"}}' for number in range(spans)])
+    return Transaction(event, [f'{{"span_id":"{number:016x}"}}' for number in range(spans)], {})
 
 
 def capture(**made):
@@ -204,7 +204,7 @@ def test_a_breadcrumb_of_any_time(client, when, seconds):
 @pytest.mark.parametrize(
     ("value", "sent"),
     [
-        (datetime(2026, 1, 1), "2026-01-01 00:00:00"),
+        (datetime(2026, 1, 1, tzinfo=timezone.utc), "2026-01-01 00:00:00+00:00"),
         (date(2026, 1, 1), "2026-01-01"),
         (float("nan"), "nan"),
         (float("inf"), "inf"),
@@ -237,6 +237,55 @@ def test_an_event_processor_that_takes_the_contexts_out(client):
 
     (event,) = client.transport.transactions()
     assert event["contexts"]["trace"]["span_id"] == "b" * 16
+
+
+@pytest.mark.parametrize("spans", [1, 20_000], ids=["alone", "with spans"])
+def test_a_transaction_that_scopes_make_too_large(client, spans):
+    """What Sentry would refuse whole is sent with texts cut, and without the older breadcrumbs."""
+    for number in range(100):
+        data = {f"{part}": "x" * 5_000 for part in range(20)}
+        sentry_sdk.add_breadcrumb(category="shop", message=f"crumb {number}", data=data)
+    sentry_sdk.set_context("cart", {"note": "y" * 5_000})
+
+    capture(spans=spans)
+
+    (envelope,) = client.transport.envelopes
+    assert len(envelope.items[0].get_bytes()) <= 1024 * 1024
+    (event,) = client.transport.transactions()
+    assert event["contexts"]["trace"]["data"] == {"n": 1}
+    assert event["contexts"]["cart"]["note"].startswith("y" * 255)
+    crumbs = event["breadcrumbs"]["values"]
+    assert crumbs[-1]["message"] == "crumb 99"
+    assert len(crumbs[-1]["data"]["0"]) == 256
+    assert len(event["spans"]) == spans
+
+
+def test_what_a_hook_makes_too_large(client):
+    """The same holds for what `before_send_transaction` returns with the spans in it."""
+
+    def enlarge(event, hint):
+        spans = [{**span, "data": {"note": "x" * 2_000}} for span in hint["otel_sentry"]()]
+        return {**event, "spans": spans}
+
+    client.options["before_send_transaction"] = enlarge
+
+    capture(spans=900)
+
+    (envelope,) = client.transport.envelopes
+    assert len(envelope.items[0].get_bytes()) <= 1024 * 1024
+    assert len(client.transport.transactions()[0]["spans"]) == 900
+
+
+def test_spans_that_were_lost_before_are_counted(client):
+    """What a transaction could not take in is counted where it is captured."""
+    lost = {"buffer_overflow": 3, "internal_sdk_error": 1}
+
+    Capture(Scrubber())(make_transaction()._replace(lost=lost), {})
+
+    assert client.transport.lost == [
+        ("buffer_overflow", "span", 3),
+        ("internal_sdk_error", "span", 1),
+    ]
 
 
 VALUES = st.recursive(

@@ -21,7 +21,7 @@ from otel_sentry.profiling import start_profile
 from otel_sentry.sampling.outcome import Outcome
 from otel_sentry.transactions import SentrySpanProcessor
 from otel_sentry.transactions.assemble import Assembler
-from otel_sentry.transactions.event import transaction_event
+from otel_sentry.transactions.event import below_noise, transaction_event
 from otel_sentry.transactions.translate import Translator
 from otel_sentry.transactions.tree import Tree, grow
 from otel_sentry.transport import SentryTransport
@@ -55,6 +55,7 @@ def build(bridge: Bridge) -> SpanProcessor:
         on_root=_start_root,
         keep=partial(_keep, bridge.unsampled, outcome),
         take_context=_context_with_scopes,
+        is_noise=NoiseFilter(bridge),
     )
 
 
@@ -136,6 +137,8 @@ class SentrySender:
         """Capture a transaction, with the Sentry scopes that ``context`` holds applied to it."""
         transaction = transaction_event(tree, self._translate)
         if transaction is None:
+            for branch in below_noise(tree, self._translate):
+                self.transaction(branch, context)
             return
         name = None
         if tree.root.parent is None:  # the head names the trace

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 MAX_TEXT = 8192
 """Characters of one value that is sent; a longer one is cut and ends with an ellipsis."""
 
+BRIEF_TEXT = 256
+"""The same where the whole would be more than Sentry takes."""
+
 _MAX_READ = 8 * MAX_TEXT
 """Characters of one value that are looked at: a secret at the cut must not be cut in two."""
 
@@ -28,10 +31,15 @@ def plain_mapping(mapping: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def plain_text(text: str) -> str:
-    """Return text without lone surrogates, which no JSON parser takes, and of bounded length."""
-    text = text[:_MAX_READ]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+def plain_text(text: Any) -> str:
+    """
+    Return text without lone surrogates, which no JSON parser takes, and of bounded length.
+
+    Args:
+        text: Whatever an application gave as the name of a span or event.
+    """
+    read: str = (text if isinstance(text, str) else str(text))[:_MAX_READ]
+    return read if read.isascii() else read.encode("utf-8", "replace").decode()
 
 
 def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return a kind of value
@@ -58,18 +66,18 @@ def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return a ki
     return plain_text(str(value))
 
 
-def shorten(value: Any) -> Any:
-    """Return a plain value with texts of at most :data:`MAX_TEXT` characters."""
+def shorten(value: Any, longest: int = MAX_TEXT) -> Any:
+    """Return a plain value with texts of at most ``longest`` characters."""
     if isinstance(value, str):
-        if len(value) <= MAX_TEXT:
+        if len(value) <= longest:
             return value
-        return value[: MAX_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        return value[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
     if isinstance(value, list):
-        return [shorten(item) for item in value]
+        return [shorten(item, longest) for item in value]
     if isinstance(value, dict):
         return {
             # What is nearly always there is answered here: a call costs more than the answer.
-            key: item if type(item) is str and len(item) <= MAX_TEXT else shorten(item)
+            key: item if type(item) is str and len(item) <= longest else shorten(item, longest)
             for key, item in value.items()
         }
     return value

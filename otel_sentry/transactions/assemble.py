@@ -83,6 +83,8 @@ class Assembler:
         # Numbers of spans whose root was never ended. Appended to by the garbage collector, which
         # may run anywhere, so nothing but append() happens there. Bounded by the span processor.
         self.abandoned: deque[int] = deque()
+        # Numbers of spans over the limit of a root that has not ended; one for a thousand spans.
+        self.dropped: deque[int] = deque()
         self._flushing = 0
         self._busy = False
         self._closed = False
@@ -130,7 +132,7 @@ class Assembler:
 
     def _drop(self, segment: Segment) -> None:
         ids = [span.context.span_id for span in take_all(segment.finished)]
-        spans = len(ids) + sum(1 for _ in take_all(segment.dropped))
+        spans = len(ids) + sum(take_all(segment.dropped))
         self._send.lost("queue_overflow", transactions=ids.count(segment.root_id), spans=spans)
 
     def _run(self) -> None:
@@ -162,22 +164,24 @@ class Assembler:
                 else:
                     self._wake.wait(_IDLE_SECONDS)
 
-    def count_abandoned(self) -> None:
-        """Count the spans that were collected as garbage."""
-        lost = sum(take_all(self.abandoned))
-        if lost:
-            self._send.lost("insufficient_data", transactions=0, spans=lost)
+    def count_lost(self) -> None:
+        """Count the spans that were collected as garbage, or were over the limit of a segment."""
+        for numbers, reason in (
+            (self.abandoned, "insufficient_data"),
+            (self.dropped, "buffer_overflow"),
+        ):
+            lost = sum(take_all(numbers))
+            if lost:
+                self._send.lost(reason, transactions=0, spans=lost)
 
     def _build(self, segment: Segment, context: Context) -> None:
-        self.count_abandoned()
         # First the flag, then the spans: one that ends now is either taken here or queued.
         segment.queued = False
+        self.dropped.extend(take_all(segment.dropped))
+        self.count_lost()
         spans = list(take_all(segment.finished))
         try:
-            dropped = sum(1 for _ in take_all(segment.dropped))
-            if dropped:
-                self._send.lost("buffer_overflow", transactions=0, spans=dropped)
-            trees, waiting = grow(spans, segment.root_id, segment.open)
+            trees, waiting = grow(spans, segment.root_id, segment.open, is_cut=segment.room == 0)
             segment.finished.extendleft(reversed(waiting))
             for tree in trees:
                 self._send.transaction(tree, context)
@@ -197,7 +201,7 @@ class Assembler:
                     if wait <= 0:
                         return False
                     self._wake.wait(min(wait, 0.05))
-                self.count_abandoned()
+                self.count_lost()
                 while self._queue:  # no thread could be started: the interpreter is shutting down
                     self._build(*heappop(self._queue)[3:])
             finally:

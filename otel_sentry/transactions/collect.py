@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind
 
 from otel_sentry._logging import report
-from otel_sentry.transactions.segment import Segment, attach, segment_of
+from otel_sentry.transactions.segment import Segment, attach, segment_of, take_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ SHUTDOWN_SECONDS = 2.0
 """How long the end of the process may take for what is queued."""
 
 _MAX_ABANDONED = 1000
+_MAX_DROPPED = 1000  # numbers of one segment
 
 _OWN_SEGMENT = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
 
@@ -45,6 +46,7 @@ class SentrySpanProcessor(SpanProcessor):
             called when the root ends.
         keep: Asked at the end of each local root that is not sampled: whether it is sent.
         take_context: Returns what the transaction is built in, as it is when its root ends.
+        is_noise: Tells the spans that are left out anyway: they take no other's place.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class SentrySpanProcessor(SpanProcessor):
         on_root: Callable[[Span], Callable[[], None] | None] | None = None,
         keep: Callable[[ReadableSpan], bool] = lambda _: False,
         take_context: Callable[[], ContextVars] = copy_context,
+        is_noise: Callable[[ReadableSpan], bool] = lambda _: False,
     ) -> None:
         self._assembler = assembler
         self._flush = flush
@@ -63,6 +66,7 @@ class SentrySpanProcessor(SpanProcessor):
         self._on_root = on_root
         self._keep = keep
         self._take_context = take_context
+        self._is_noise = is_noise
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
         """Attach the span to its parent's segment, or open one."""
@@ -74,8 +78,13 @@ class SentrySpanProcessor(SpanProcessor):
             generation = self._assembler.generation
             if segment is None or segment.generation != generation:
                 if len(self._assembler.abandoned) > _MAX_ABANDONED:
-                    self._assembler.count_abandoned()
-                segment = Segment(span_context.span_id, generation, self._assembler.abandoned)
+                    self._assembler.count_lost()
+                segment = Segment(
+                    span_context.span_id,
+                    generation,
+                    self._assembler.abandoned,
+                    self._max_children,
+                )
                 if self._on_root is not None:
                     segment.at_end = self._on_root(span)
             attach(span_context, segment)
@@ -98,10 +107,10 @@ class SentrySpanProcessor(SpanProcessor):
                 span_context.trace_flags.sampled or self._keeps(segment, span, is_root)
             ):
                 return
-            if is_root or len(segment.finished) < self._max_children:
+            if is_root or len(segment.finished) < segment.room:
                 segment.finished.append(span)
             else:
-                segment.dropped.append(None)
+                self._squeeze(segment, span)
             segment.open.discard(span_context.span_id)
             if is_root:
                 segment.root_ended = True
@@ -109,6 +118,31 @@ class SentrySpanProcessor(SpanProcessor):
                 self._assembler.submit(segment, self._take_context())
         except Exception as error:  # noqa: BLE001
             report("ending a span", error)
+
+    def _squeeze(self, segment: Segment, span: ReadableSpan) -> None:
+        """Take a span for which noise makes room, or drop it."""
+        finished, dropped = segment.finished, segment.dropped
+        if segment.room:
+            segment.room = 0  # from here on each span is looked at
+            for _ in range(len(finished)):
+                try:
+                    # One at a time: whoever takes them all meanwhile misses one at most.
+                    other = finished.popleft()
+                except IndexError:
+                    break
+                if not self._is_noise(other):
+                    finished.append(other)
+        if self._is_noise(span):
+            return
+        if len(finished) < self._max_children:
+            finished.append(span)
+            return
+        dropped.append(1)
+        if len(dropped) > _MAX_DROPPED:
+            number = sum(take_all(dropped))
+            # Of a root that never ends one wants to know; what is not sampled may yet be discarded.
+            sampled = span.context.trace_flags.sampled
+            (self._assembler.dropped if sampled else dropped).append(number)
 
     def _keeps(self, segment: Segment, span: ReadableSpan, is_root: bool) -> bool:
         """Return whether a span that is recorded and not sampled goes on, at or after its root."""

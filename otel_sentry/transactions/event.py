@@ -8,13 +8,27 @@ Source: https://develop.sentry.dev/sdk/foundations/transport/event-payloads/tran
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from otel_sentry._logging import report
+from otel_sentry.transactions.tree import branches, nearest, parent_id
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from otel_sentry.transactions.translate import Translator
+    from otel_sentry.transactions.translate import Translator, Words
     from otel_sentry.transactions.tree import Tree
+
+MAX_SPANS_SIZE = 800 * 1024
+"""
+Characters of a transaction's spans as JSON, all of which are ASCII.
+
+Sentry refuses a transaction of more than 1 MiB; a fifth is left for what is beside its spans.
+https://docs.sentry.io/concepts/data-management/size-limits/
+"""
 
 _NANOSECONDS = 1e9
 _MAX_BREADCRUMBS = 100  # sentry-sdk's default
@@ -29,26 +43,84 @@ class Transaction(NamedTuple):
     spans: list[str]
     """Each span as JSON: most of a span is the same text as thousands before it."""
 
+    lost: Mapping[str, int]
+    """How many spans are not among them, by Sentry's reasons."""
+
     def span_dictionaries(self) -> list[dict[str, Any]]:
         """Return the spans as dictionaries of their own, for who wants to read or change them."""
         return [json.loads(span) for span in self.spans]
+
+
+class _Said(NamedTuple):
+    """A span that is sent."""
+
+    span: ReadableSpan
+    words: Words
+    times_and_links: str
 
 
 def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     """
     Return the transaction of ``tree``: its root's name, source, trace context, and its spans.
 
-    ``None`` where the root is noise.
+    ``None`` where the root is noise: see :func:`below_noise`.
     """
-    root = tree.root
-    words = translate(root)
+    words = translate(tree.root)
     if words.is_noise:
         return None
-    trace_id = f"{root.context.trace_id:032x}"
-    trace = {"trace_id": trace_id, "span_id": f"{root.context.span_id:016x}", **words.fields}
+    event = _without_spans(tree, words, translate)
+    crumbs = _breadcrumbs(tree.root, translate)
+    lost: Counter[str] = Counter()
+    said, absent = [], dict(tree.absent)
+    for span in tree.children:
+        try:
+            words = translate(span)
+            crumbs += _breadcrumbs(span, translate)
+            if not words.is_noise:
+                said.append(_Said(span, words, _times_and_links(span, translate)))
+                continue
+        except Exception as error:  # noqa: BLE001 - one span less must not stop the others
+            report("translating a span", error)
+            lost["internal_sdk_error"] += 1
+        absent[span.context.span_id] = parent_id(span)
+    if crumbs:
+        crumbs.sort(key=lambda crumb: crumb["timestamp"])
+        event["breadcrumbs"] = {"values": crumbs[-_MAX_BREADCRUMBS:]}
+    trace_id = event["contexts"]["trace"]["trace_id"]
+    spans = [_span(it, it.words.text, trace_id, absent) for it in said]
+    if sum(map(len, spans)) > MAX_SPANS_SIZE:
+        made = len(said)
+        said, spans = _fitting(said, trace_id, absent)
+        lost["buffer_overflow"] += made - len(said)
+    meta = {str(position): it.words.meta for position, it in enumerate(said) if it.words.meta}
+    if meta:
+        event["_meta"] = {"spans": meta}
+    return Transaction(event, spans, +lost)
+
+
+def below_noise(tree: Tree, translate: Translator) -> list[Tree]:
+    """
+    Return the trees below a root that is noise.
+
+    There are none below a request of our own: transactions about transactions would not end.
+    """
+    if translate(tree.root).fields["op"] == "http.client":
+        return []
+    return branches(tree, lambda span: translate(span).is_noise)
+
+
+def _without_spans(tree: Tree, words: Words, translate: Translator) -> dict[str, Any]:
+    """Return what the root says."""
+    root = tree.root
+    trace = {
+        "trace_id": f"{root.context.trace_id:032x}",
+        "span_id": f"{root.context.span_id:016x}",
+        **words.fields,
+    }
     del trace["description"]
-    if root.parent is not None:
-        trace["parent_span_id"] = f"{root.parent.span_id:016x}"
+    above = nearest(root, tree.absent)
+    if above:
+        trace["parent_span_id"] = f"{above:016x}"
     links = _links(root, translate)
     if links:
         trace["links"] = links
@@ -67,31 +139,45 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     profiler_id = trace["data"].get("profiler_id")
     if profiler_id is not None:
         event["contexts"]["profile"] = {"profiler_id": profiler_id}
-    breadcrumbs = [
-        crumb
-        for span in (root, *tree.children)
-        if getattr(span, "_events", True)  # see _links
-        for crumb in _breadcrumbs(span, translate)
-    ]
-    if breadcrumbs:
-        breadcrumbs.sort(key=lambda crumb: crumb["timestamp"])
-        event["breadcrumbs"] = {"values": breadcrumbs[-_MAX_BREADCRUMBS:]}
-    said = [(span, words) for span in tree.children if not (words := translate(span)).is_noise]
-    spans = [_span(span, trace_id, words.text, translate) for span, words in said]
-    meta = {str(position): words.meta for position, (_, words) in enumerate(said) if words.meta}
-    if meta:
-        event["_meta"] = {"spans": meta}
-    return Transaction(event, spans)
+    return event
 
 
-def _span(span: ReadableSpan, trace_id: str, words: str, translate: Translator) -> str:
+def _fitting(
+    said: list[_Said], trace_id: str, absent: dict[int, int]
+) -> tuple[list[_Said], list[str]]:
+    """
+    Return the spans that fit into :data:`MAX_SPANS_SIZE`, and each as JSON.
+
+    Their words are brief. In order of start each is taken that there is still room for: what goes
+    is large or came late.
+    """
+    kept, spans, room = [], [], MAX_SPANS_SIZE
+    for it in said:
+        text = _span(it, it.words.brief, trace_id, absent)
+        if len(text) < room:
+            room -= len(text) + len(",")
+            kept.append(it)
+            spans.append(text)
+        else:
+            absent[it.span.context.span_id] = parent_id(it.span)
+    return kept, spans
+
+
+def _span(said: _Said, words: str, trace_id: str, absent: Mapping[int, int]) -> str:
     """Write a span as JSON; a dictionary of it would be made only to be written."""
-    parent = "" if span.parent is None else f'"parent_span_id":"{span.parent.span_id:016x}",'
-    links = _links(span, translate)
-    tail = f',"links":{json.dumps(links, allow_nan=False)}' if links else ""
+    above = nearest(said.span, absent)
+    parent = f'"parent_span_id":"{above:016x}",' if above else ""
+    span_id = said.span.context.span_id
     return (
-        f'{{"trace_id":"{trace_id}","span_id":"{span.context.span_id:016x}",{parent}{words},'
-        f'"start_timestamp":{_seconds(span.start_time)!r},"timestamp":{_end(span)!r}{tail}}}'
+        f'{{"trace_id":"{trace_id}","span_id":"{span_id:016x}",{parent}{words},'
+        f"{said.times_and_links}}}"
+    )
+
+
+def _times_and_links(span: ReadableSpan, translate: Translator) -> str:
+    links = _links(span, translate)
+    return f'"start_timestamp":{_seconds(span.start_time)!r},"timestamp":{_end(span)!r}' + (
+        f',"links":{json.dumps(links, allow_nan=False)}' if links else ""
     )
 
 
@@ -112,6 +198,8 @@ def _links(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
 
 def _breadcrumbs(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
     """Return the span's events; exceptions are not among them, they arrive as errors."""
+    if not getattr(span, "_events", True):  # see _links
+        return []
     return [
         {
             "type": "default",

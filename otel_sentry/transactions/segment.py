@@ -36,12 +36,18 @@ class Segment:
         "generation",
         "open",
         "queued",
+        "room",
         "root_ended",
         "root_id",
     )
 
-    def __init__(self, root_id: int, generation: int, abandoned: deque[int]) -> None:
+    def __init__(
+        self, root_id: int, generation: int, abandoned: deque[int], max_children: int
+    ) -> None:
         self.root_id = root_id
+        self.room = max_children
+        """Spans that are taken without a look at them; 0 once there were more."""
+
         self.abandoned = abandoned
         """Where the number of spans goes that are collected as garbage with the segment."""
 
@@ -57,8 +63,8 @@ class Segment:
         self.finished: deque[ReadableSpan] = deque()
         """Ended spans not yet taken; bounded by ``max_spans``."""
 
-        self.dropped: deque[None] = deque()
-        """One entry a span over the limit; a deque, since ``+= 1`` is no atomic operation."""
+        self.dropped: deque[int] = deque()
+        """Numbers of spans over the limit; a deque, since ``+= 1`` is no atomic operation."""
 
         self.root_ended = False
         """Whether the local root is over; what ends later is late."""
@@ -72,7 +78,7 @@ class Segment:
         self.dropped.clear()
 
     def __del__(self) -> None:
-        lost = len(self.finished) + len(self.dropped)
+        lost = len(self.finished) + sum(self.dropped)
         if lost:
             self.abandoned.append(lost)
 

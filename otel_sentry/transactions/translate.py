@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import SpanKind
 
 from otel_sentry.semantics import extra_data, infer, sentry_status
-from otel_sentry.transactions._plain import plain_mapping, plain_text, shorten
+from otel_sentry.transactions._plain import BRIEF_TEXT, plain_mapping, plain_text, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +29,9 @@ _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_CHARACTERS = 2000  # of one span; with the number above it bounds the memory
 
 _ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+# A query's description says them, too.
+_STATEMENTS = frozenset({"db.query.text", "db.statement"})
 
 # Each has something of its own: the client's port, the message's id.
 _NEVER_ALIKE = (SpanKind.SERVER, SpanKind.CONSUMER, SpanKind.PRODUCER)
@@ -55,6 +58,17 @@ class Words:
         """The fields as members of a JSON object, without its braces."""
         return _ENCODE(self.fields)[1:-1]
 
+    @cached_property
+    def brief(self) -> str:
+        """The same with each statement said once, and with shorter data."""
+        description = self.fields["description"]
+        data = {
+            key: value
+            for key, value in self.fields["data"].items()
+            if key not in _STATEMENTS or value != description
+        }
+        return _ENCODE({**self.fields, "data": shorten(data, BRIEF_TEXT)})[1:-1]
+
 
 class Translator:
     """
@@ -80,7 +94,8 @@ class Translator:
         attributes: Any = span.attributes
         # One copy: each look into OpenTelemetry's own mapping costs a Python call.
         said = attributes.copy() if attributes else {}
-        if span.kind in _NEVER_ALIKE:
+        kind = kind_of(span)
+        if kind in _NEVER_ALIKE:
             return self._translate(span, said)
         status, scope = span.status, span.instrumentation_scope
         values = said.values()
@@ -89,8 +104,9 @@ class Translator:
             return self._translate(span, said)
         key = (
             span.name,
-            span.kind._value_,  # an enumeration's members hash themselves in Python
+            kind._value_,  # an enumeration's members hash themselves in Python
             scope.name if scope is not None else None,
+            scope.version if scope is not None else None,
             status.status_code._value_,
             status.description,
             tuple(said),
@@ -115,8 +131,8 @@ class Translator:
         scrubbed: dict[str, Any] = shorten(self._scrubber.attributes(plain_mapping(attributes)))
         return scrubbed
 
-    def text(self, text: str) -> str:
-        """Return a free text, plain and scrubbed."""
+    def text(self, text: Any) -> str:
+        """Return a free text, plain and scrubbed; an application may have given anything."""
         shortened: str = shorten(self._scrubber.text(plain_text(text)))
         return shortened
 
@@ -130,7 +146,7 @@ class Translator:
     def _translate(self, span: ReadableSpan, said: dict[str, Any]) -> Words:
         attributes = plain_mapping(said)
         name = plain_text(span.name)
-        meaning = infer(name, span.kind, attributes)
+        meaning = infer(name, kind_of(span), attributes)
         description = meaning.description
         system = attributes.get("db.system.name", attributes.get("db.system"))
         fields = {
@@ -149,6 +165,12 @@ class Translator:
         )
 
 
+def kind_of(span: ReadableSpan) -> SpanKind:
+    """Return the span's kind, where the application gave one."""
+    kind = span.kind
+    return kind if type(kind) is SpanKind else SpanKind.INTERNAL
+
+
 def _holds_nothing_removed(words: Words, said: Mapping[str, Any]) -> bool:
     """Return whether the span held no secret: what is remembered must hold none either."""
     data = words.fields["data"]
@@ -160,10 +182,11 @@ def _size(said: Mapping[str, Any]) -> int:
 
 
 def _data(span: ReadableSpan, attributes: dict[str, Any]) -> dict[str, Any]:
+    kind = kind_of(span)
     data = {
         **attributes,
-        **extra_data(span.kind, attributes),
-        "sentry.kind": span.kind.name.lower(),
+        **extra_data(kind, attributes),
+        "sentry.kind": kind.name.lower(),
     }
     scope = span.instrumentation_scope
     if scope is not None:

@@ -134,7 +134,7 @@ def test_abandoned_spans_are_counted_once(restless):
     def work(thread):
         for _ in range(ROUNDS * 10):
             tracing.assembler.abandoned.extend([1] * 5)
-            tracing.assembler.count_abandoned()
+            tracing.assembler.count_lost()
 
     at_once(work)
 

@@ -239,6 +239,84 @@ def test_spans_over_the_limit_are_counted():
     tracing.provider.shutdown()
 
 
+def test_what_was_below_a_span_over_the_limit_belongs_to_the_root():
+    """A span that ends after all that is below it is dropped for them, and leaves no orphans."""
+    tracing = Tracing(max_spans=10)
+    with tracing.tracer.start_as_current_span("root") as root:
+        with tracing.tracer.start_as_current_span("wrapper"):
+            for number in range(20):
+                tracing.tracer.start_span(f"child {number}").end()
+        open_still = tracing.tracer.start_span("open")
+
+    (event,) = tracing.flush()
+    open_still.end()
+    assert {span["parent_span_id"] for span in event["spans"]} == {span_id(root)}
+    assert len(event["spans"]) == 9
+    assert tracing.sink.counted == [("buffer_overflow", 0, 12)]
+    tracing.provider.shutdown()
+
+
+def test_noise_takes_no_place():
+    """What is left out anyway is neither counted nor sent instead of what is not."""
+    tracing = Tracing(max_spans=10, is_noise=lambda span: span.name == "noise")
+    with tracing.tracer.start_as_current_span("root"):
+        for number in range(12):
+            for name in ("noise", f"child {number}"):
+                tracing.tracer.start_span(name).end()
+
+    (event,) = tracing.flush()
+    assert names(event) == [f"child {number}" for number in range(9)]
+    assert tracing.sink.counted == [("buffer_overflow", 0, 3)]
+    tracing.provider.shutdown()
+
+
+def test_noise_over_the_limit_in_many_threads():
+    """While threads make room at once no span is lost, and none is sent twice."""
+    tracing = Tracing(max_spans=400, is_noise=lambda span: span.name == "noise")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with tracing.tracer.start_as_current_span("root"):
+            context = otel_context.get_current()
+
+            def work():
+                for _ in range(150):
+                    tracing.tracer.start_span("noise", context=context).end()
+                    tracing.tracer.start_span("child", context=context).end()
+
+            with ThreadPoolExecutor(4) as pool:
+                for done in [pool.submit(work) for _ in range(4)]:
+                    done.result()
+    finally:
+        sys.setswitchinterval(before)
+
+    (event,) = tracing.flush()
+    assert set(names(event)) == {"child"}
+    assert len(tracing.sink.span_ids) == len(set(tracing.sink.span_ids))
+    assert len(event["spans"]) + tracing.sink.lost_spans == 600
+    assert len(event["spans"]) > 390
+    tracing.provider.shutdown()
+
+
+def test_a_root_that_never_ends():
+    """What is dropped below it is counted while it runs, and takes no memory."""
+    tracing = Tracing(max_spans=10)
+    root = tracing.tracer.start_span("main")
+    context = set_span_in_context(root)
+    for _ in range(5000):
+        tracing.tracer.start_span("poll", context=context).end()
+
+    assert len(segment_of(root.get_span_context()).dropped) <= 1001
+    tracing.flush()
+    counted = tracing.sink.lost_spans
+    assert counted > 3000
+    root.end()
+    tracing.flush()
+    assert tracing.sink.lost_spans == 5000 - 9
+    assert {reason for reason, _, _ in tracing.sink.counted} == {"buffer_overflow"}
+    tracing.provider.shutdown()
+
+
 def test_never_ended_spans_are_reclaimed_and_counted(tracing):
     """A root that is never ended goes with its last reference; its finished spans are counted."""
     root = tracing.tracer.start_span("root")

@@ -14,7 +14,7 @@ from sentry_relay.processing import StoreNormalizer
 from otel_sentry.capture import outline
 from otel_sentry.options import Options
 from otel_sentry.scrubbing import Scrubber
-from otel_sentry.transactions.event import transaction_event
+from otel_sentry.transactions.event import below_noise, transaction_event
 from otel_sentry.transactions.translate import Translator
 from otel_sentry.transactions.tree import Tree
 from tests.spans import whole
@@ -104,12 +104,11 @@ def test_a_whole_transaction():
 
 
 def test_span_events_become_breadcrumbs():
-    """Events of all spans are breadcrumbs, in order of time; exceptions arrive as errors."""
+    """Events of all spans are breadcrumbs, in order of time."""
     child = make_span(2, 1, events=[Event("second", {"n": 2}, START + 2000)])
     root = make_span(events=[Event("third", {}, START + 3000), Event("first", {}, START + 1000)])
-    exception = make_span(3, 1, events=[Event("exception", {"exception.type": "X"}, START)])
 
-    crumbs = make_event(root, [child, exception])["breadcrumbs"]["values"]
+    crumbs = make_event(root, [child])["breadcrumbs"]["values"]
 
     assert [crumb["message"] for crumb in crumbs] == ["first", "second", "third"]
     assert crumbs[1]["data"] == {"n": 2}
@@ -183,6 +182,140 @@ def test_the_outline_has_no_data():
     assert slim["transaction"] == "span 1"
 
 
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"name": 123}, "123"),
+        ({"name": None}, "None"),
+        ({"kind": None}, "span 2"),
+        ({"kind": "client"}, "span 2"),
+        ({"events": [Event(5, {}, START)]}, "span 2"),
+    ],
+)
+def test_an_odd_span_is_sent(fields, name):
+    """What an application gave for a name or a kind loses no span: not this one, and no other."""
+    odd = make_span(2, 1, **fields)
+
+    event = make_event(children=[odd, make_span(3, 1)])
+
+    assert [span["description"] for span in event["spans"]] == [name, "span 3"]
+    assert make_event(odd)["transaction"] == name
+
+
+def test_a_span_that_cannot_be_translated():
+    """It is counted; the others are sent, and what was below it belongs to its parent."""
+    odd = make_span(2, 1, start_time=object())
+
+    transaction = transaction_event(
+        Tree(make_span(), [odd, make_span(3, 2), make_span(4, 1)]), Translator(Scrubber())
+    )
+
+    assert transaction.lost == {"internal_sdk_error": 1}
+    assert parents(transaction) == {3: 1, 4: 1}
+
+
+def parents(transaction):
+    """Return the parents of a transaction's spans, by their ids."""
+    return {
+        int(span["span_id"], 16): int(span["parent_span_id"], 16)
+        for span in transaction.span_dictionaries()
+    }
+
+
+def is_noise(span):
+    """Tell the spans that these tests leave out."""
+    return span.name == "noise"
+
+
+def test_what_is_below_noise_belongs_to_whom_that_is_below():
+    """A span whose parent is left out has the nearest one that is sent."""
+    noise = [make_span(2, 1, name="noise"), make_span(3, 2, name="noise")]
+    # In any order: plumbing may begin in the same nanosecond as what is below it.
+    tree = Tree(make_span(), [make_span(4, 3), *noise, make_span(5, 4), make_span(6, 1)])
+
+    transaction = transaction_event(tree, Translator(Scrubber(), is_noise))
+
+    assert parents(transaction) == {4: 1, 5: 4, 6: 1}
+    assert transaction.lost == {}
+
+
+def test_branches_of_noise_are_transactions():
+    """Below a root that is left out each branch is a transaction, of the root's own parent."""
+    translate = Translator(Scrubber(), is_noise)
+    children = [make_span(3, 2), make_span(4, 3), make_span(5, 2, name="noise"), make_span(6, 5)]
+    tree = Tree(make_span(2, 1, name="noise"), children)
+
+    assert transaction_event(tree, translate) is None
+    events = [whole(transaction_event(it, translate)) for it in below_noise(tree, translate)]
+
+    assert [(event["transaction"], len(event["spans"])) for event in events] == [
+        ("span 3", 1),
+        ("span 6", 0),
+    ]
+    assert {event["contexts"]["trace"]["parent_span_id"] for event in events} == {f"{1:016x}"}
+
+
+def test_nothing_is_below_a_request_of_our_own():
+    """A request that sends transactions makes none of what happens in it."""
+    request = {"http.request.method": "POST", "url.full": "https://sentry.invalid/"}
+    root = make_span(2, 1, name="noise", kind=SpanKind.CLIENT, attributes=request)
+
+    assert below_noise(Tree(root, [make_span(3, 2)]), Translator(Scrubber(), is_noise)) == []
+
+
+def query(number, parent=1, *, characters=300, **attributes):
+    """Return a query with a statement of so many characters."""
+    statement = "SELECT " + "a" * (characters - 14) + " FROM t"
+    attributes = {"db.system": "postgresql", "db.statement": statement, **attributes}
+    return make_span(number, parent, name="q", kind=SpanKind.CLIENT, attributes=attributes)
+
+
+def test_many_statements_are_said_once_each():
+    """Where all spans are more than Sentry takes, no statement is in the description and again."""
+    few = make_event(children=[query(2)])
+    many = transaction_event(
+        Tree(make_span(), [query(2 + n) for n in range(999)]), Translator(Scrubber())
+    )
+
+    assert few["spans"][0]["data"]["db.statement"] == few["spans"][0]["description"]
+    assert many.lost == {}
+    assert len(many.spans) == 999
+    (said,) = {span["description"] for span in many.span_dictionaries()}
+    assert len(said) == 300
+    assert {"db.statement", "db.query.text"}.isdisjoint(many.span_dictionaries()[0]["data"])
+    assert len(json.dumps(whole(many))) < 1024 * 1024
+
+
+def test_large_spans_are_cut_and_the_late_ones_dropped():
+    """No transaction is larger than Sentry takes; what does not fit is counted."""
+    attributes = {f"a{n}": "x" * 8000 for n in range(10)}
+    children = [
+        make_span(2 + n, 1, start_time=START + n, attributes=attributes) for n in range(900)
+    ]
+
+    transaction = transaction_event(Tree(make_span(), children), Translator(Scrubber()))
+
+    sent = transaction.span_dictionaries()
+    assert [span["span_id"] for span in sent] == [f"{2 + n:016x}" for n in range(len(sent))]
+    assert len(sent) > 250
+    assert transaction.lost == {"buffer_overflow": 900 - len(sent)}
+    assert len(json.dumps(whole(transaction))) < 1024 * 1024
+
+
+def test_one_enormous_span_takes_no_other_along():
+    """A span that is more than Sentry takes is dropped; what is below it belongs to its parent."""
+    attributes = {f"a{n}": ["x" * 256] * 128 for n in range(100)}
+    enormous = make_span(2, 1, attributes=attributes)
+    token = make_span(4, 1, attributes={"password": "x"})
+
+    tree = Tree(make_span(), [enormous, make_span(3, 2), token])
+    transaction = transaction_event(tree, Translator(Scrubber()))
+
+    assert parents(transaction) == {3: 1, 4: 1}
+    assert transaction.lost == {"buffer_overflow": 1}
+    assert list(transaction.event["_meta"]["spans"]) == ["1"]
+
+
 ATTRIBUTE_VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -224,7 +357,7 @@ def test_huge_values_are_cut(value):
     """No value makes an event that Sentry would refuse for its size."""
     event = make_event(attributes={"huge": value})
 
-    assert len(json.dumps(event)) < 1_200_000
+    assert len(json.dumps(event)) < 1024 * 1024
 
 
 def test_cyclic_values_end():
@@ -246,6 +379,19 @@ def test_values_that_are_equal_and_not_the_same(values):
 
     said = [span["data"]["n"] for span in event["spans"]]
     assert json.dumps(said) == json.dumps(values)
+
+
+def test_versions_of_one_library():
+    """A translation that is remembered is not used for another version of the same scope."""
+    children = [
+        make_span(2 + n, 1, instrumentation_scope=InstrumentationScope("shop", version))
+        for n, version in enumerate(["1", "2", None])
+    ]
+
+    event = make_event(children=children)
+
+    versions = [span["data"].get("otel.scope.version") for span in event["spans"]]
+    assert versions == ["1", "2", None]
 
 
 def test_a_secret_at_the_cut_of_a_long_value():
