@@ -33,6 +33,9 @@ _ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 # A query's description says them, too.
 _STATEMENTS = frozenset({"db.query.text", "db.statement"})
 
+# Libraries that make spans without an instrumentation, by the names of their scopes.
+_INSTRUMENT_THEMSELVES = {"elasticsearch-api": "elasticsearch", "fastapi": "fastapi"}
+
 # Each has something of its own: the client's port, the message's id.
 _NEVER_ALIKE = (SpanKind.SERVER, SpanKind.CONSUMER, SpanKind.PRODUCER)
 
@@ -203,4 +206,5 @@ def _origin(span: ReadableSpan) -> str:
     scope = span.instrumentation_scope
     name = scope.name if scope is not None else ""
     _, is_contrib, library = name.partition("opentelemetry.instrumentation.")
-    return f"auto.otel.{library.partition('.')[0]}" if is_contrib else "manual.otel"
+    library = library.partition(".")[0] if is_contrib else _INSTRUMENT_THEMSELVES.get(name, "")
+    return f"auto.otel.{library}" if library else "manual.otel"
