@@ -22,16 +22,25 @@ if TYPE_CHECKING:
     from otel_sentry.transactions.translate import Translator, Words
     from otel_sentry.transactions.tree import Tree
 
-MAX_SPANS_SIZE = 800 * 1024
+MAX_SPANS_SIZE = 900 * 1024
 """
 Characters of a transaction's spans as JSON, all of which are ASCII.
 
-Sentry refuses a transaction of more than 1 MiB; a fifth is left for what is beside its spans.
+Sentry refuses a transaction of more than 1 MiB; the rest is for what is beside its spans.
 https://docs.sentry.io/concepts/data-management/size-limits/
 """
 
 _NANOSECONDS = 1e9
 _MAX_BREADCRUMBS = 100  # sentry-sdk's default
+
+# The first two are the message of a breadcrumb; a stack trace is an error's, and `escaped` is not
+# what it says: OpenTelemetry leaves it false where an exception leaves a span.
+_OF_EXCEPTION = (
+    "exception.type",
+    "exception.message",
+    "exception.stacktrace",
+    "exception.escaped",
+)
 
 
 class Transaction(NamedTuple):
@@ -197,20 +206,34 @@ def _links(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
 
 
 def _breadcrumbs(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
-    """Return the span's events; exceptions are not among them, they arrive as errors."""
+    """Return the span's events; an exception only where its status does not tell it."""
     if not getattr(span, "_events", True):  # see _links
         return []
-    return [
-        {
+    crumbs = []
+    for event in span.events:
+        attributes = dict(event.attributes or {})
+        crumb = {
             "type": "default",
             "category": "otel.event",
-            "message": translate.text(event.name),
+            "message": event.name,
             "timestamp": _seconds(event.timestamp),
-            "data": translate.attributes(event.attributes or {}),
         }
-        for event in span.events
-        if event.name != "exception"
-    ]
+        if event.name == "exception":
+            said = [str(attributes.pop(key, "")) for key in _OF_EXCEPTION]
+            kind, message = said[:2]
+            # OpenTelemetry says so of an exception that leaves the span.
+            if span.status.description == f"{kind.rpartition('.')[2]}: {message}":
+                continue
+            crumb |= {
+                "type": "error",
+                "category": "exception",
+                "level": "error",
+                "message": ": ".join(filter(None, (kind, message))) or event.name,
+            }
+        crumb["message"] = translate.text(crumb["message"])
+        crumb["data"] = translate.attributes(attributes)
+        crumbs.append(crumb)
+    return crumbs
 
 
 def _end(span: ReadableSpan) -> float:

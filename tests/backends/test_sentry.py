@@ -136,6 +136,29 @@ def test_plumbing_takes_no_place(sent, tracer):
     assert sent.lost == {}
 
 
+def test_an_exception_that_is_handled(sent, tracer):
+    """What an application records and handles is a breadcrumb of its transaction, no error."""
+    with tracer.start_as_current_span("job") as span:
+        try:
+            int("none left")
+        except ValueError as error:
+            span.record_exception(error)
+
+    assert sent.errors == []
+    (message,) = messages(sent.transactions[0])
+    assert message.startswith("ValueError: invalid literal for int()")
+
+
+def test_an_exception_that_is_not_handled(sent, tracer):
+    """What leaves a span is in its status, and not said again."""
+    with pytest.raises(ValueError, match="none left"), tracer.start_as_current_span("job"):
+        raise ValueError("none left")
+
+    (event,) = sent.transactions
+    assert messages(event) == []
+    assert event["contexts"]["trace"]["data"]["sentry.status.message"] == "ValueError: none left"
+
+
 def test_odd_spans_and_their_siblings(sent, tracer):
     """What the application calls a span loses neither it nor another one."""
     with tracer.start_as_current_span("job", kind=None) as job:

@@ -153,6 +153,8 @@ def test_status_message():
     [
         ("opentelemetry.instrumentation.fastapi", "auto.otel.fastapi"),
         ("opentelemetry.instrumentation.aiohttp_client.x", "auto.otel.aiohttp_client"),
+        ("fastapi", "auto.otel.fastapi"),
+        ("elasticsearch-api", "auto.otel.elasticsearch"),
         ("shop", "manual.otel"),
         (None, "manual.otel"),
     ],
@@ -314,6 +316,49 @@ def test_one_enormous_span_takes_no_other_along():
     assert parents(transaction) == {3: 1, 4: 1}
     assert transaction.lost == {"buffer_overflow": 1}
     assert list(transaction.event["_meta"]["spans"]) == ["1"]
+
+
+def exception_event(**attributes):
+    """Return the event that `record_exception` adds."""
+    said = {
+        "exception.type": "shop.OutOfStock",
+        "exception.message": "none of 7; token=Zq9xSekrit7Wv",
+        "exception.stacktrace": "Traceback",
+        "exception.escaped": "False",
+    }
+    return Event("exception", {**said, **attributes}, START)
+
+
+def test_a_handled_exception_is_a_breadcrumb():
+    """An exception that was recorded, and that the status does not tell, is a breadcrumb."""
+    child = make_span(2, 1, events=[exception_event(order=7)])
+
+    (crumb,) = make_event(children=[child])["breadcrumbs"]["values"]
+
+    assert crumb == {
+        "type": "error",
+        "category": "exception",
+        "level": "error",
+        "message": "shop.OutOfStock: none of 7; token=[Filtered]",
+        "timestamp": START / SECOND,
+        "data": {"order": 7},
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (Status(StatusCode.ERROR, "OutOfStock: none of 7; token=Zq9xSekrit7Wv"), False),
+        (Status(StatusCode.ERROR, "none of 7"), True),
+        (Status(StatusCode.ERROR), True),
+        (Status(StatusCode.OK), True),
+    ],
+)
+def test_an_exception_that_left_its_span_is_in_the_status(status, told):
+    """What OpenTelemetry writes into the status of the span it failed is not said again."""
+    event = make_event(events=[exception_event()], status=status)
+
+    assert ("breadcrumbs" in event) == told
 
 
 ATTRIBUTE_VALUES = st.recursive(
