@@ -15,7 +15,7 @@ from opentelemetry.trace import Link, SpanKind, Status
 
 from otel_sentry.backends._noise import NoiseFilter
 from otel_sentry.trace_state import RANDOM_BITS, SentryTraceState, parse_ot
-from otel_sentry.transactions.translate import Translator
+from otel_sentry.transactions.translate import Translator, kind_of
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
@@ -68,10 +68,10 @@ class Annotator:
                 Link(link.context, self.words.attributes(link.attributes or {}))
                 for link in span.links
             ],
-            kind=span.kind,
+            kind=kind_of(span),
             status=Status(span.status.status_code, message),
             start_time=span.start_time,
-            end_time=span.end_time,
+            end_time=end_time(span),
             instrumentation_scope=span.instrumentation_scope,
         )
 
@@ -102,6 +102,11 @@ class Annotator:
             # Sentry extrapolates by it, and reads no tracestate.
             attributes["sentry.client_sample_rate"] = rate
         return attributes
+
+
+def end_time(span: ReadableSpan) -> int:
+    """Return when the span ended, not before it started: its clock may have been set back."""
+    return max(span.end_time or 0, span.start_time or 0)
 
 
 def is_segment(span: ReadableSpan) -> bool:

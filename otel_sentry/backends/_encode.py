@@ -7,6 +7,7 @@ before them said: what it makes of one is copied for the others, with their ids 
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,12 +16,13 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_sentry._logging import report
-from otel_sentry.backends._annotate import Annotator, is_segment, sample_rate
+from otel_sentry.backends._annotate import Annotator, end_time, is_segment, sample_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import SpanContext
 
     from otel_sentry.transactions.translate import Words
 
@@ -57,12 +59,10 @@ class Encoder:
         request = ExportTraceServiceRequest()
         groups: dict[tuple[int, int], Any] = {}
         resources: dict[int, Any] = {}
-        encoded = failed = 0
-        for span in spans:
+        encoded = 0
+        said, failed = self._translate(spans)
+        for span, words in said:
             try:
-                words = self._annotate.words(span)
-                if words.is_noise:
-                    continue
                 where = (id(span.resource), id(span.instrumentation_scope))
                 known = self._look_up(span, words) if where in groups else None
                 if known is None:
@@ -70,10 +70,31 @@ class Encoder:
                 else:
                     _copy(span, known, groups[where].spans.add())
                 encoded += 1
-            except Exception as error:  # noqa: BLE001 - one span less must not stop the others
+            except Exception as error:  # noqa: BLE001, PERF203 - one less must not stop the others
                 report("encoding a span", error)
                 failed += 1
         return Encoded(request, encoded, failed)
+
+    def _translate(
+        self, spans: Iterable[ReadableSpan]
+    ) -> tuple[list[tuple[ReadableSpan, Words]], int]:
+        """Return what is not noise with its words, and how many spans have none."""
+        said, failed = [], 0
+        absent: dict[int, SpanContext | None] = {}  # the parents of noise
+        for span in spans:
+            try:
+                words = self._annotate.words(span)
+            except Exception as error:  # noqa: BLE001 - as above
+                report("encoding a span", error)
+                failed += 1
+                continue
+            if words.is_noise:
+                absent[span.context.span_id] = span.parent
+            else:
+                said.append((span, words))
+        if absent:
+            said = [(_outside(span, absent), words) for span, words in said]
+        return said, failed
 
     def _look_up(self, span: ReadableSpan, words: Words) -> Any:
         """Return the encoded span that says the same, but for ids and times; ``None``: none yet."""
@@ -125,6 +146,20 @@ class Encoder:
         groups[where] = resource.scope_spans[-1]
 
 
+def _outside(span: ReadableSpan, absent: dict[int, SpanContext | None]) -> ReadableSpan:
+    """Return the span below its nearest ancestor that is sent, as far as the batch tells."""
+    parent = span.parent
+    for _ in absent:
+        if parent is None or parent.span_id not in absent:
+            break
+        parent = absent[parent.span_id]
+    if parent is span.parent:
+        return span
+    moved = copy(span)
+    moved._parent = parent  # noqa: SLF001 - there is no public way to keep all the rest
+    return moved
+
+
 def _copy(span: ReadableSpan, known: Any, message: Any) -> None:
     context, parent = span.context, span.parent
     message.CopyFrom(known)
@@ -134,7 +169,7 @@ def _copy(span: ReadableSpan, known: Any, message: Any) -> None:
     message.parent_span_id = parent.span_id.to_bytes(8, "big")  # type: ignore[union-attr]
     message.trace_state = ",".join([f"{key}={value}" for key, value in context.trace_state.items()])
     message.start_time_unix_nano = span.start_time
-    message.end_time_unix_nano = span.end_time
+    message.end_time_unix_nano = end_time(span)
     dropped = span.dropped_attributes
     if dropped:
         message.dropped_attributes_count = dropped

@@ -94,6 +94,72 @@ def test_copies_are_what_opentelemetry_encodes(make_bridge):
     assert len(encode._known) == 1
 
 
+def durations(request):
+    """Return the durations of a request's spans, in nanoseconds."""
+    return [
+        span.end_time_unix_nano - span.start_time_unix_nano
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def test_a_clock_that_was_set_back(make_bridge):
+    """A span never ends before it starts, whether it is encoded from memory or not."""
+
+    def make(provider):
+        tracer = provider.get_tracer("t")
+        with tracer.start_as_current_span("root"):
+            for _ in range(4):
+                tracer.start_span("back", start_time=10**18 + 5).end(10**18)
+
+    spans = finished(make)
+    encode = Encoder(Annotator(make_bridge()))
+
+    encoded = encode(spans)
+
+    assert len(encode._known) == 1
+    assert durations(encoded.request)[:4] == [0, 0, 0, 0]
+
+
+def test_what_is_inside_noise(make_bridge):
+    """A query that SQLAlchemy makes while it connects has the request as its parent."""
+
+    def make(provider):
+        sql = provider.get_tracer("opentelemetry.instrumentation.sqlalchemy")
+        with provider.get_tracer("t").start_as_current_span("root", kind=SpanKind.SERVER):
+            for _ in range(4):
+                with sql.start_as_current_span("connect", kind=SpanKind.CLIENT):
+                    sql.start_span("SELECT", kind=SpanKind.CLIENT).end()
+
+    spans = finished(make)
+    root = spans[-1].context.span_id.to_bytes(8, "big")
+    encoded = Encoder(Annotator(make_bridge()))(spans)
+
+    assert (len(encoded), encoded.failed) == (5, 0)
+    assert [
+        span.parent_span_id
+        for resource in encoded.request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+        if span.name == "SELECT"
+    ] == [root] * 4
+
+
+def test_odd_spans(make_bridge):
+    """A name or a kind that is none is no reason to lose a span."""
+
+    def make(provider):
+        tracer = provider.get_tracer("t")
+        with tracer.start_as_current_span("root", kind=None) as root:
+            root.add_event(5)
+            tracer.start_span(123).end()
+
+    encoded = Encoder(Annotator(make_bridge()))(finished(make))
+
+    assert (len(encoded), encoded.failed) == (2, 0)
+
+
 def test_one_bad_span_stops_no_other(make_bridge, caplog):
     """A span that cannot be encoded is left out and counted; the batch goes."""
 
