@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from otel_sentry.transactions.translate import Translator, Words
     from otel_sentry.transactions.tree import Tree
 
+    _Said = tuple[ReadableSpan, Words, str]  # a span that is sent, and its times and links
+
 MAX_SPANS_SIZE = 900 * 1024
 """
 Characters of a transaction's spans as JSON, all of which are ASCII.
@@ -60,14 +62,6 @@ class Transaction(NamedTuple):
         return [json.loads(span) for span in self.spans]
 
 
-class _Said(NamedTuple):
-    """A span that is sent."""
-
-    span: ReadableSpan
-    words: Words
-    times_and_links: str
-
-
 def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     """
     Return the transaction of ``tree``: its root's name, source, trace context, and its spans.
@@ -80,13 +74,15 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     event = _without_spans(tree, words, translate)
     crumbs = _breadcrumbs(tree.root, translate)
     lost: Counter[str] = Counter()
-    said, absent = [], dict(tree.absent)
+    said: list[_Said] = []
+    absent = dict(tree.absent)
     for span in tree.children:
         try:
             words = translate(span)
-            crumbs += _breadcrumbs(span, translate)
+            if getattr(span, "_events", True):  # see _links
+                crumbs += _breadcrumbs(span, translate)
             if not words.is_noise:
-                said.append(_Said(span, words, _times_and_links(span, translate)))
+                said.append((span, words, _times_and_links(span, translate)))
                 continue
         except Exception as error:  # noqa: BLE001 - one span less must not stop the others
             report("translating a span", error)
@@ -96,12 +92,12 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
         crumbs.sort(key=lambda crumb: crumb["timestamp"])
         event["breadcrumbs"] = {"values": crumbs[-_MAX_BREADCRUMBS:]}
     trace_id = event["contexts"]["trace"]["trace_id"]
-    spans = [_span(it, it.words.text, trace_id, absent) for it in said]
+    spans = [_span(span, words.text, tail, trace_id, absent) for span, words, tail in said]
     if sum(map(len, spans)) > MAX_SPANS_SIZE:
         made = len(said)
         said, spans = _fitting(said, trace_id, absent)
         lost["buffer_overflow"] += made - len(said)
-    meta = {str(position): it.words.meta for position, it in enumerate(said) if it.words.meta}
+    meta = {str(position): words.meta for position, (_, words, _) in enumerate(said) if words.meta}
     if meta:
         event["_meta"] = {"spans": meta}
     return Transaction(event, spans, +lost)
@@ -161,26 +157,25 @@ def _fitting(
     is large or came late.
     """
     kept, spans, room = [], [], MAX_SPANS_SIZE
-    for it in said:
-        text = _span(it, it.words.brief, trace_id, absent)
+    for span, words, tail in said:
+        text = _span(span, words.brief, tail, trace_id, absent)
         if len(text) < room:
             room -= len(text) + len(",")
-            kept.append(it)
+            kept.append((span, words, tail))
             spans.append(text)
         else:
-            absent[it.span.context.span_id] = parent_id(it.span)
+            absent[span.context.span_id] = parent_id(span)
     return kept, spans
 
 
-def _span(said: _Said, words: str, trace_id: str, absent: Mapping[int, int]) -> str:
+def _span(
+    span: ReadableSpan, words: str, tail: str, trace_id: str, absent: Mapping[int, int]
+) -> str:
     """Write a span as JSON; a dictionary of it would be made only to be written."""
-    above = nearest(said.span, absent)
+    above = nearest(span, absent)
     parent = f'"parent_span_id":"{above:016x}",' if above else ""
-    span_id = said.span.context.span_id
-    return (
-        f'{{"trace_id":"{trace_id}","span_id":"{span_id:016x}",{parent}{words},'
-        f"{said.times_and_links}}}"
-    )
+    span_id = span.context.span_id
+    return f'{{"trace_id":"{trace_id}","span_id":"{span_id:016x}",{parent}{words},{tail}}}'
 
 
 def _times_and_links(span: ReadableSpan, translate: Translator) -> str:
@@ -207,8 +202,6 @@ def _links(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
 
 def _breadcrumbs(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
     """Return the span's events; an exception only where its status does not tell it."""
-    if not getattr(span, "_events", True):  # see _links
-        return []
     crumbs = []
     for event in span.events:
         attributes = dict(event.attributes or {})
