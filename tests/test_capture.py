@@ -57,6 +57,13 @@ def client(monkeypatch):
         yield made
 
 
+class Unreadable:
+    """What cannot be written as text, as an object of a database whose session has ended."""
+
+    def __str__(self):
+        raise LookupError
+
+
 def make_transaction(spans=1):
     """Return a transaction as `transaction_event` makes it."""
     trace = {"trace_id": "a" * 32, "span_id": "b" * 16, "op": "http.server", "data": {"n": 1}}
@@ -213,6 +220,11 @@ def test_a_breadcrumb_of_any_time(client, when, seconds):
         (b"token=Zq9xSekrit7Wv", "token=[Filtered]"),
         ("x" * 10_000, "x" * 8191 + "\N{HORIZONTAL ELLIPSIS}"),
         ("bad \udcff", "bad ?"),
+        pytest.param(10**5000, "<int>", id="5,001 digits"),
+        (-(2**63), -(2**63)),
+        (2**63, str(2**63)),
+        (Unreadable(), "<Unreadable>"),
+        ({Unreadable(): 1}, {"<Unreadable>": 1}),
     ],
 )
 def test_a_breadcrumb_of_any_value(client, value, sent):

@@ -22,11 +22,13 @@ MAX_ITEMS = 128
 
 _MAX_DEPTH = 8
 
+_LIMIT = 2**63
+
 
 def plain_mapping(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return a mapping of attributes with plain values."""
     return {
-        key if type(key) is str and key.isascii() else plain_text(str(key)): plain(value)
+        key if type(key) is str and key.isascii() else plain_text(key): plain(value)
         for key, value in mapping.items()
     }
 
@@ -36,9 +38,14 @@ def plain_text(text: Any) -> str:
     Return text without lone surrogates, which no JSON parser takes, and of bounded length.
 
     Args:
-        text: Whatever an application gave as the name of a span or event.
+        text: Whatever an application gave; what cannot be written as text is its type's name.
     """
-    read: str = (text if isinstance(text, str) else str(text))[:_MAX_READ]
+    if not isinstance(text, str):
+        try:
+            text = str(text)
+        except Exception:  # noqa: BLE001 - it is the application's, or a number of 5,000 digits
+            text = f"<{type(text).__name__}>"
+    read: str = text[:_MAX_READ]
     return read if read.isascii() else read.encode("utf-8", "replace").decode()
 
 
@@ -47,8 +54,11 @@ def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return a ki
     kind = type(value)
     if kind is str:
         return plain_text(value)
-    if kind is bool or kind is int or value is None:
+    if kind is bool or value is None:
         return value
+    if kind is int:
+        # Sentry's numbers have 64 bits.
+        return value if -_LIMIT <= value < _LIMIT else plain_text(value)
     if kind is float:
         # JSON has no NaN and no infinity.
         return value if isfinite(value) else str(value)
@@ -60,10 +70,9 @@ def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return a ki
         return [plain(item, depth + 1) for item in value[:MAX_ITEMS]]
     if isinstance(value, dict):
         return {
-            plain_text(str(key)): plain(item, depth + 1)
-            for key, item in list(value.items())[:MAX_ITEMS]
+            plain_text(key): plain(item, depth + 1) for key, item in list(value.items())[:MAX_ITEMS]
         }
-    return plain_text(str(value))
+    return plain_text(value)
 
 
 def shorten(value: Any, longest: int = MAX_TEXT) -> Any:
