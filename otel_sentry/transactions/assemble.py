@@ -181,7 +181,13 @@ class Assembler:
         self.count_lost()
         spans = list(take_all(segment.finished))
         try:
-            trees, waiting = grow(spans, segment.root_id, segment.open, is_cut=segment.room == 0)
+            trees, waiting = grow(
+                spans,
+                segment.root_id,
+                segment.open,
+                absent=segment.absent.copy(),
+                is_cut=segment.room == 0,
+            )
             segment.finished.extendleft(reversed(waiting))
             for tree in trees:
                 self._send.transaction(tree, context)

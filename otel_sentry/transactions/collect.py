@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_sentry._logging import report
 from otel_sentry.transactions.segment import Segment, attach, segment_of, take_all
+from otel_sentry.transactions.tree import parent_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ SHUTDOWN_SECONDS = 2.0
 
 _MAX_ABANDONED = 1000
 _MAX_DROPPED = 1000  # numbers of one segment
+_MAX_ABSENT = 1000  # spans of one segment
 
 _OWN_SEGMENT = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
 
@@ -130,9 +132,9 @@ class SentrySpanProcessor(SpanProcessor):
                     other = finished.popleft()
                 except IndexError:
                     break
-                if not self._is_noise(other):
+                if not self._leaves_out(segment, other):
                     finished.append(other)
-        if self._is_noise(span):
+        if self._leaves_out(segment, span):
             return
         if len(finished) < self._max_children:
             finished.append(span)
@@ -143,6 +145,14 @@ class SentrySpanProcessor(SpanProcessor):
             # Of a root that never ends one wants to know; what is not sampled may yet be discarded.
             sampled = span.context.trace_flags.sampled
             (self._assembler.dropped if sampled else dropped).append(number)
+
+    def _leaves_out(self, segment: Segment, span: ReadableSpan) -> bool:
+        """Return whether the span is noise, and remember where it was: something may be below."""
+        if not self._is_noise(span):
+            return False
+        if len(segment.absent) < _MAX_ABSENT:
+            segment.absent[span.context.span_id] = parent_id(span)
+        return True
 
     def _keeps(self, segment: Segment, span: ReadableSpan, is_root: bool) -> bool:
         """Return whether a span that is recorded and not sampled goes on, at or after its root."""

@@ -30,6 +30,7 @@ class Segment:
     __slots__ = (
         "__weakref__",
         "abandoned",
+        "absent",
         "at_end",
         "dropped",
         "finished",
@@ -65,6 +66,9 @@ class Segment:
 
         self.dropped: deque[int] = deque()
         """Numbers of spans over the limit; a deque, since ``+= 1`` is no atomic operation."""
+
+        self.absent: dict[int, int] = {}
+        """The parents of noise that made room, by its ids; bounded by the span processor."""
 
         self.root_ended = False
         """Whether the local root is over; what ends later is late."""

@@ -270,6 +270,23 @@ def test_noise_takes_no_place():
     tracing.provider.shutdown()
 
 
+def test_what_was_below_noise_that_made_room():
+    """It belongs to whom the noise was below, though that is forgotten before the root ends."""
+    tracing = Tracing(max_spans=10, is_noise=lambda span: span.name == "noise")
+    start = tracing.tracer.start_as_current_span
+    with start("root") as root, start("step") as step:
+        for _ in range(6):
+            with start("noise"):
+                tracing.tracer.start_span("child").end()
+
+    (event,) = tracing.flush()
+    assert tracing.sink.counted == []
+    found = {(span["description"], span["parent_span_id"]) for span in event["spans"]}
+    assert found == {("step", span_id(root)), ("child", span_id(step))}
+    assert len(event["spans"]) == 7
+    tracing.provider.shutdown()
+
+
 def test_noise_over_the_limit_in_many_threads():
     """While threads make room at once no span is lost, and none is sent twice."""
     tracing = Tracing(max_spans=400, is_noise=lambda span: span.name == "noise")
