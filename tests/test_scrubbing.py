@@ -371,7 +371,7 @@ def test_attributes(scrubber):
             "when": when,
             "odd": object(),
             "release": "shop@1.2.3.dev",
-            "function": "token: read",
+            "function": "read_token",
         }
     ) == {
         "http.status_code": 200,
@@ -388,7 +388,7 @@ def test_attributes(scrubber):
         "when": when,
         "odd": FILTERED,
         "release": "shop@1.2.3.dev",
-        "function": "token: read",
+        "function": "read_token",
     }
 
 

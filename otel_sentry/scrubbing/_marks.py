@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Self
 
 FILTERED = "[Filtered]"
@@ -69,3 +71,16 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         is_inner = isinstance(before, dict) and isinstance(item, dict)
         both[key] = merged(before, item) if is_inner and before is not None else item
     return both
+
+
+def renamed(mapping: dict[Any, Any], rename: Callable[[Any], Any]) -> dict[Any, Any]:
+    """Return a mapping under the keys that ``rename`` makes; equal ones get a number."""
+    clean: dict[Any, Any] = {}
+    number = 0  # never counts back, or many equal keys would take quadratic time
+    for key, value in mapping.items():
+        name = stem = rename(key)
+        while name in clean:
+            number += 1
+            name = f"{stem} ({number})"
+        clean[name] = value
+    return clean

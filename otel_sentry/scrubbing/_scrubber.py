@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from otel_sentry._logging import report
 from otel_sentry.options import Options
-from otel_sentry.scrubbing import _routes
 from otel_sentry.scrubbing._keys import Keys
+from otel_sentry.scrubbing._known import Remover
 from otel_sentry.scrubbing._marks import FILTERED, Removed, merged, remarks
 from otel_sentry.scrubbing._review import reviewed
+from otel_sentry.scrubbing._routes import Routes
 from otel_sentry.scrubbing._rules import (
     CACHE_KEYS,
     KEY_VALUE_STORES,
     LIBRARY_KEYS,
-    MAX_DEPTH,
     MAX_KNOWN_KEYS,
-    MAX_VALUES,
     PATH_KEYS,
     PROTOCOL_KEYS,
     ROUTE_KEYS,
-    SOURCE_KEYS,
     SQL_KEYS,
     SYSTEM_KEYS,
 )
-from otel_sentry.scrubbing._texts import Texts, is_card
+from otel_sentry.scrubbing._texts import Texts
+from otel_sentry.scrubbing._values import Values, Walk, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-_NAME = re.compile(r"(?:b')?[\w.-]+'?")
-_SPECIAL_KEYS = PROTOCOL_KEYS | SQL_KEYS | CACHE_KEYS | SOURCE_KEYS | frozenset(ROUTE_KEYS)
+_SPECIAL_KEYS = PROTOCOL_KEYS | SQL_KEYS | CACHE_KEYS | frozenset(ROUTE_KEYS)
 _PERSONAL_FIELDS = frozenset({"email", "username", "name", "ip_address"})
+_PARAMETER = re.compile(r"%\((\w{1,100})\)|\{(\w{1,100})")  # of a log line
+_MAX_PARAMETERS = 100
 _OWN_WAY = LIBRARY_KEYS | {"_meta", "request", "spans", "user"}
 
 # What Sentry cannot do without: no callback is asked about it.
@@ -67,12 +67,11 @@ class Scrubber:
     ) -> None:
         self._keys = Keys(scrub_keys, keep_keys, send_default_pii=send_default_pii)
         self._texts = Texts(self._keys)
-        self._routes = _routes.Routes(self._keys)
+        self._routes = Routes(self._keys)
         self._scrub_user = scrub_user
         self._options = options or Options()
-        # Keys without a secret in them, and under them a text like any other; bounded by
-        # MAX_KNOWN_KEYS.
-        self._ordinary: set[str] = set()
+        self._values = Values(self._keys, self._texts)
+        self._ordinary = self._values.ordinary
 
     remarks = staticmethod(remarks)
 
@@ -85,18 +84,35 @@ class Scrubber:
         """Return whether the value under ``key`` must not leave the process."""
         return bool(self._keys.rule_of(key))
 
-    def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return span, event, link or resource attributes without secrets."""
+    def path_secrets(self, attributes: Mapping[str, Any]) -> frozenset[str]:
+        """Return what the route among a span's attributes says to be secret in its path."""
+        route = _first(attributes, ROUTE_KEYS)
+        if route is None:
+            return frozenset()
+        return self._routes.secrets(route, [attributes.get(key) for key in PATH_KEYS])
+
+    def attributes(
+        self, attributes: Mapping[str, Any], secrets: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """
+        Return span, event, link or resource attributes without secrets.
+
+        Args:
+            attributes: The attributes.
+            secrets: Texts to remove, too, wherever they stand: see :meth:`path_secrets`.
+        """
         try:
             ordinary, clean = self._ordinary, self._texts.clean
             scrubbed = {
                 key: value
                 if key in ordinary and type(value) is str and value in clean
-                else self._value(key if type(key) is str else _text_of(key), value)
+                else self._values.value(key if type(key) is str else text_of(key), value)
                 for key, value in attributes.items()
             }
             if not ordinary.issuperset(scrubbed):
-                scrubbed = self._special(scrubbed)
+                scrubbed = self._special(attributes, scrubbed)
+            if secrets:
+                scrubbed = Remover(secrets, "route_parameter").of_attributes(scrubbed)
             if self._options.scrub is not None:
                 return self._reviewed(dict(attributes), scrubbed)
         except Exception as error:  # noqa: BLE001 - what cannot be scrubbed must not leave
@@ -104,17 +120,43 @@ class Scrubber:
             return {}
         return scrubbed
 
-    def text(self, text: str) -> str:
+    def text(self, text: str, secrets: Collection[str] = ()) -> str:
         """Return a free text (a message, an URL, a query string, a body) without secrets."""
+        if secrets:
+            remove = Remover(secrets, "route_parameter").of_data
+            return self._single(lambda text: remove(self._texts.text(text)), text)
         if text in self._texts.clean and self._options.scrub is None:
             return text
         return self._single(self._texts.text, text)
+
+    def log_line(self, line: str, template: Any, parameters: Mapping[str, Any]) -> str:
+        """
+        Return a log line without secrets, and without what its parameters' names say to be one.
+
+        Args:
+            line: The line.
+            template: What it was made of: ``tried %(token)s`` or ``tried {token}``.
+            parameters: What stands for the names.
+        """
+        return self._single(lambda line: self._log_line(line, template, parameters), line)
+
+    def _log_line(self, line: str, template: Any, parameters: Mapping[str, Any]) -> str:
+        names = _PARAMETER.finditer(template) if isinstance(template, str) else ()
+        said = {
+            _short(parameters.get(name))
+            for match in islice(names, _MAX_PARAMETERS)
+            if self._keys.rule_of(name := match[1] or match[2])
+        }
+        secrets = {one for one in said if one not in FILTERED}
+        return self._texts.text(Remover(secrets, "parameters").of_data(line) if secrets else line)
 
     def statement(self, statement: str, system: str = "") -> str:
         """Return SQL without its literals, ``?`` stands for each; any other query as a text."""
         return self._single(lambda text: self._texts.statement(text, system), statement)
 
-    def description(self, op: str, description: str, system: Any = "") -> str:
+    def description(
+        self, op: str, description: str, system: Any = "", secrets: Collection[str] = ()
+    ) -> str:
         """
         Return a span's description without secrets.
 
@@ -122,31 +164,38 @@ class Scrubber:
             op: Tells how to read it.
             description: The description.
             system: ``db.system.name``, where there is one.
+            secrets: Of the path, where the span has a route: see :meth:`path_secrets`.
         """
         system = system if isinstance(system, str) else ""
         if op == "db" and system not in KEY_VALUE_STORES:
             return self.statement(description, system)
         if op in {"db", "db.redis"} or op.startswith("cache."):
             return self._single(self._texts.commands_or_keys, description)
-        return self.text(description)
+        return self.text(description, secrets)
 
-    def event(self, event: dict[str, Any]) -> dict[str, Any]:
+    def event(self, event: dict[str, Any], secrets: Collection[str] = ()) -> dict[str, Any]:
         """
         Return a Sentry event (error, message or transaction, already serialised) without secrets.
 
         What the application set as the user stays, unless ``scrub_user``. ``_meta`` says which
         rule removed what.
+
+        Args:
+            event: The event.
+            secrets: Texts to remove, too, wherever they stand: see :meth:`path_secrets`.
         """
         try:
-            return self._event(event)
+            return self._event(event, frozenset(secrets))
         except Exception as error:  # noqa: BLE001 - an event that cannot be scrubbed must not leave
             report("scrubbing an event", error)
             kept = ("event_id", "timestamp", "type", "platform", "level", "start_timestamp")
             return {key: event[key] for key in kept if key in event}
 
-    def _event(self, event: dict[str, Any]) -> dict[str, Any]:
+    def _event(self, event: dict[str, Any], secrets: frozenset[str]) -> dict[str, Any]:
         scrubbed = {
-            key: value if key in _OWN_WAY else self._value(key, value)
+            key: value
+            if key in _OWN_WAY or (key in PROTOCOL_KEYS and isinstance(value, str))
+            else self._values.value(key, value, Walk(is_data=False))
             for key, value in event.items()
         }
         user, request, spans = (event.get(key) for key in ("user", "request", "spans"))
@@ -156,12 +205,10 @@ class Scrubber:
             scrubbed["user"] = self._user(user)
         if isinstance(request, dict):
             scrubbed["request"] = self._request(request)
-            secrets = self._routes.secrets(event.get("transaction"), [request.get("url")])
-            if secrets:
-                scrubbed = {
-                    key: value if key in LIBRARY_KEYS else _routes.without(value, secrets)
-                    for key, value in scrubbed.items()
-                }
+            urls = [request.get("url"), scrubbed["request"].get("url")]
+            secrets |= self._routes.secrets(event.get("transaction"), urls)
+        if secrets:
+            scrubbed = Remover(secrets, "route_parameter").of_event(scrubbed)
         if isinstance(spans, list):
             scrubbed["spans"] = [self._span(span) for span in spans]
         if self._options.scrub is not None:
@@ -184,18 +231,20 @@ class Scrubber:
             return Removed(FILTERED, "user") if self._scrub_user else value
         if key == "id" and not self._scrub_user:
             return value
-        return self._value(key, value)
+        return self._values.value(key, value, Walk())
 
     def _logentry(self, entry: dict[str, Any]) -> dict[str, Any]:
         """What a parameter means only the text around it says: ``password=%s``."""
-        scrubbed = {key: self._value(key, value) for key, value in entry.items()}
+        scrubbed = {key: self._values.value(key, value, Walk()) for key, value in entry.items()}
         params, text = entry.get("params"), entry.get("formatted")
+        if isinstance(params, dict) and isinstance(text, str):
+            scrubbed["formatted"] = self._log_line(text, entry.get("message"), params)
         if isinstance(params, (list, tuple)) and (text is None or text != scrubbed["formatted"]):
             scrubbed["params"] = [Removed(FILTERED, "parameters") for _ in params]
         return scrubbed
 
     def _request(self, request: dict[str, Any]) -> dict[str, Any]:
-        scrubbed = {key: self._value(key, value) for key, value in request.items()}
+        scrubbed = {key: self._values.value(key, value, Walk()) for key, value in request.items()}
         cookies = request.get("cookies")
         if isinstance(cookies, dict):
             scrubbed["cookies"] = {
@@ -215,142 +264,47 @@ class Scrubber:
             scrubbed["description"] = self.description(str(span.get("op")), description, system)
         for key in ("op", "tags", "links"):
             if key in span:
-                scrubbed[key] = self._value(key, span[key])
+                scrubbed[key] = self._values.value(key, span[key], Walk())
         return scrubbed
 
-    def _special(self, scrubbed: dict[str, Any]) -> dict[str, Any]:
+    def _special(self, said: Mapping[str, Any], scrubbed: dict[str, Any]) -> dict[str, Any]:
         """Look at the keys themselves, and at attributes that say how to read another one."""
         special = scrubbed.keys() - self._ordinary
         odd = False
         for key in special - _SPECIAL_KEYS:
-            if not isinstance(key, str) or self._texts.source(key) != key:
+            if not isinstance(key, str) or self._values.clean_key(key) != key:
                 odd = True
             elif not self._keys.rule_of(key) and len(self._ordinary) < MAX_KNOWN_KEYS:
                 self._ordinary.add(key)
         if odd:
-            scrubbed = self._with_clean_keys(scrubbed)
+            scrubbed = self._values.with_clean_keys(scrubbed)
         if not special.isdisjoint(SQL_KEYS):
             system = _system_of(scrubbed)
             for key in special & SQL_KEYS:
                 if isinstance(scrubbed[key], str):
                     scrubbed[key] = self._of_system(scrubbed[key], system)
         if not special.isdisjoint(ROUTE_KEYS):
-            paths = [scrubbed.get(key) for key in PATH_KEYS]
-            secrets = self._routes.secrets(_first(scrubbed, ROUTE_KEYS), paths)
+            secrets = self.path_secrets(said)
             if secrets:
-                scrubbed = _routes.without(scrubbed, secrets)
+                secrets |= self.path_secrets({**scrubbed, **_routes_of(said)})
+                scrubbed = Remover(secrets, "route_parameter").of_attributes(scrubbed)
         return scrubbed
-
-    def _of_system(self, statement: str, system: str) -> str:
-        if system in KEY_VALUE_STORES:
-            return self._texts.command(statement)
-        return self._texts.statement(statement, system)
-
-    def _value(self, key: str, value: Any, walk: _Walk | None = None) -> Any:  # noqa: PLR0911 - one a kind
-        is_text = type(value) is str  # nearly always
-        # No secret is a float, and durations have names like time_to_first_token.
-        if not is_text and (value is None or isinstance(value, (bool, float))):
-            return value
-        if key in PROTOCOL_KEYS and (is_text or isinstance(value, str)):
-            return value
-        rule = self._keys.rule_of(key)
-        if rule:
-            return value if value == FILTERED else Removed(FILTERED, rule)
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        if is_text or isinstance(value, str):
-            return self._string(key, value)
-        if isinstance(value, int):
-            # Compared first: Python does not write numbers of thousands of digits.
-            is_secret = 0 < value < 10**19 and is_card(str(value))
-            return Removed(FILTERED, "card_number") if is_secret else value
-        if isinstance(value, date):
-            return value
-        return self._container(key, value, walk or _Walk())
-
-    def _string(self, key: str, value: str) -> str:
-        if key in SQL_KEYS:
-            return self._texts.statement(value)
-        if key in CACHE_KEYS:
-            return self._texts.cache_keys(value)
-        return self._texts.source(value) if key in SOURCE_KEYS else self._texts.text(value)
-
-    def _container(self, key: str, value: Any, walk: _Walk) -> Any:
-        if not isinstance(value, (dict, list, tuple)):
-            return Removed(FILTERED, "unreadable")
-        walk.left -= len(value)
-        if id(value) in walk.open or len(walk.open) >= MAX_DEPTH or walk.left < 0:
-            return Removed(FILTERED, "size")
-        walk.open.add(id(value))
-        if isinstance(value, dict):
-            scrubbed: Any = self._mapping(value, walk)
-        else:
-            scrubbed = self._sequence(key, value, walk)
-        walk.open.discard(id(value))
-        return scrubbed
-
-    def _mapping(self, mapping: dict[Any, Any], walk: _Walk) -> dict[str, Any]:
-        scrubbed: dict[Any, Any] = {
-            key: self._value(_text_of(key), value, walk) for key, value in mapping.items()
-        }
-        name = mapping.get("name", mapping.get("key"))
-        if "value" in mapping and isinstance(name, str) and (rule := self._keys.rule_of(name)):
-            scrubbed["value"] = Removed(FILTERED, rule)
-        if "client" in mapping and "scheme" in mapping and self._keys.removes_personal_data:
-            scrubbed["client"] = Removed(FILTERED, "personal_key")  # an ASGI scope: the address
-        if mapping.get("in_app") is False and isinstance(scrubbed.get("vars"), dict):
-            # Frameworks hold the whole request, and drivers parameters that no name tells.
-            scrubbed["vars"] = dict.fromkeys(scrubbed["vars"], Removed(FILTERED, "library_frame"))
-        message = mapping.get("message")
-        way = self._of_breadcrumb(mapping.get("category"))
-        if way is not None and isinstance(message, str):
-            scrubbed["message"] = way(message)
-        return self._with_clean_keys(scrubbed)
-
-    def _of_breadcrumb(self, category: Any) -> Callable[[str], str] | None:
-        """Return how to read the messages of breadcrumbs that sentry-sdk leaves for queries."""
-        if category == "query":
-            return self._texts.statement
-        return self._texts.command if category == "redis" else None
-
-    def _with_clean_keys(self, mapping: dict[Any, Any]) -> dict[str, Any]:
-        if self._ordinary.issuperset(mapping):
-            return mapping
-        clean: dict[str, Any] = {}
-        for key, value in mapping.items():
-            name = self._texts.source(_text_of(key))
-            clean[name if name not in clean else f"{name} ({len(clean)})"] = value
-        return clean
 
     def _clean_meta(self, meta: Any) -> dict[str, Any]:
         """Return sentry-sdk's own ``_meta``: lengths and rules, under the keys of the event."""
         if not isinstance(meta, dict):
             return {}
-        return self._with_clean_keys(
+        return self._values.with_clean_keys(
             {
                 key: self._clean_meta(item) if key and isinstance(item, dict) else item
                 for key, item in meta.items()
             }
         )
 
-    def _sequence(self, key: str, items: list[Any] | tuple[Any, ...], walk: _Walk) -> list[Any]:
-        # A header is often a pair: ["authorization", "Bearer ..."].
-        if len(items) == 2 and (rule := self._rule_of_name(items[0])):  # noqa: PLR2004
-            return [items[0], Removed(FILTERED, rule)]
-        # ... and a command line a list: ["--password", "..."].
-        before = (None, *items)
-        return [
-            Removed(FILTERED, rule)
-            if isinstance(flag, str) and flag.startswith("-") and (rule := self._rule_of_name(flag))
-            else self._value(key, item, walk)
-            for flag, item in zip(before, items, strict=False)
-        ]
-
-    def _rule_of_name(self, item: Any) -> str:
-        if isinstance(item, bytes):
-            item = item.decode("latin-1")
-        is_name = isinstance(item, str) and _NAME.fullmatch(item)
-        return self._keys.rule_of(item) if is_name else ""
+    def _of_system(self, statement: str, system: str) -> str:
+        if system in KEY_VALUE_STORES:
+            return self._texts.command(statement)
+        return self._texts.statement(statement, system)
 
     def _single(self, way: Callable[[str], str], text: str) -> str:
         """Scrub a text that stands alone: a span's name or description, a message."""
@@ -373,24 +327,21 @@ class Scrubber:
         }
 
 
-class _Walk:
-    """What is left to look at of one value, and the lists and mappings it is inside of."""
-
-    __slots__ = ("left", "open")
-
-    def __init__(self) -> None:
-        self.left = MAX_VALUES
-        self.open: set[int] = set()
-
-
 def _first(mapping: Mapping[str, Any], keys: Iterable[str]) -> Any:
     return next((mapping[key] for key in keys if key in mapping), None)
+
+
+def _short(value: Any) -> str:
+    """Return a text or a number as a text; empty where it is neither."""
+    if type(value) is int and abs(value) < 10**19:
+        return str(value)
+    return str(value) if isinstance(value, str) else ""
+
+
+def _routes_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: attributes[key] for key in ROUTE_KEYS if key in attributes}
 
 
 def _system_of(attributes: Mapping[str, Any]) -> str:
     system = _first(attributes, SYSTEM_KEYS)
     return system if isinstance(system, str) else ""
-
-
-def _text_of(key: Any) -> str:
-    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)

@@ -139,6 +139,30 @@ def test_parameters_of_log_lines():
     ]
 
 
+@pytest.mark.parametrize(
+    ("template", "params", "line", "expected"),
+    [
+        ("tok %(token)s", {"token": X}, f"tok {X}", "tok [Filtered]"),
+        ("tok %(token)r!", {"token": X}, f"tok {X!r}!", "tok '[Filtered]'!"),
+        ("pin %(pin)d of %(n)d", {"pin": 12, "n": 123}, "pin 12 of 123", "pin [Filtered] of 123"),
+        ("page %(page)s", {"page": "2", "token": "page"}, "page 2", "page 2"),
+        ("%(token)s", {"token": None}, "None", "None"),
+        ("%(token)s", {"token": ""}, "", ""),
+        ("%(token)d", {"token": 10**6000}, "1000", "1000"),
+        ("%(token)s", {}, "x", "x"),
+        (None, {"token": X}, "x", "x"),
+    ],
+)
+def test_named_parameters_of_log_lines(template, params, line, expected):
+    """What a log line's parameter holds whose name says that it is a secret goes from the line."""
+    entry = {"message": template, "formatted": line, "params": params}
+    scrubbed = Scrubber().event({"logentry": entry})["logentry"]
+    assert scrubbed["formatted"] == expected
+    assert Scrubber().log_line(line, template, params) == expected
+    template = template and template.replace("%(", "{").replace(")", "}")
+    assert Scrubber().log_line(line, template, params) == expected
+
+
 def test_keys_that_are_secrets():
     """An e-mail address or a token as a key goes from the key, and no value is lost for it."""
     mapping = {"a@mail.example": 1, "b@mail.example": 2, "page": 3}
