@@ -40,6 +40,10 @@ _OWN_LOGGERS = ("otel_sentry", "opentelemetry", "sentry_sdk")
 # A line for each request, with its client's address; the event says the rest of it anyway.
 _ACCESS_LOGS = ("uvicorn.access", "gunicorn.access", "hypercorn.access")
 
+# Attributes of sentry-sdk's logs: what the text was made of.
+_TEMPLATE = "sentry.message.template"
+_PARAMETER = "sentry.message.parameter."
+
 _TRACING_OPTIONS = ("traces_sample_rate", "traces_sampler")
 
 
@@ -147,7 +151,10 @@ class Hooks:
             log = users(log, hint)
         if log is None:
             return None
-        return {**self._metric(None, log, hint), "body": self._scrubber.text(str(log["body"]))}
+        said = log["attributes"]
+        named = {key.removeprefix(_PARAMETER): value for key, value in said.items()}
+        body = self._scrubber.log_line(str(log["body"]), said.get(_TEMPLATE), named)
+        return {**self._metric(None, log, hint), "body": body}
 
     def _metric(self, users: Hook | None, metric: Any, hint: Any) -> Any:
         if users is not None:

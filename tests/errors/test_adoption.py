@@ -172,6 +172,17 @@ def test_everything_is_linked(far, sampler):
     assert log["attributes"]["a"]["value"] == 1
 
 
+def test_named_parameters_of_sentry_logs(far):
+    """A log's text loses what its parameters' names say to be a secret, and nothing else."""
+    sentry_sdk.init(far.receiver.dsn, enable_logs=True, auto_enabling_integrations=False)
+    sentry_sdk.logger.warning("tok {token} of {page}", token="Zq9xSekrit7Wv", page="start")
+    sentry_sdk.flush(5)
+
+    (log,) = [item.fields for item in far.receiver.items if item.kind == "log"]
+    assert log["body"] == "tok [Filtered] of start"
+    assert b"Zq9xSekrit7Wv" not in b"".join(far.receiver.bodies)
+
+
 def test_log_and_metric_hooks(far):
     """The application's hooks for logs and metrics run, and what they return is scrubbed."""
 
