@@ -97,7 +97,7 @@ class Capture:
         reason = "event_processor"
         left = 0
         if event is not None:
-            event = self._complete(event, transaction.event, client)
+            event = self._complete(event, transaction, client)
             event, reason = _run_hook(client, event, hint)
             left = len(event.get("spans", transaction.spans)) if event is not None else 0
         lost = len(transaction.spans) - left
@@ -121,7 +121,7 @@ class Capture:
         client.transport.capture_envelope(envelope)
 
     def _complete(
-        self, applied: dict[str, Any], event: dict[str, Any], client: BaseClient
+        self, applied: dict[str, Any], transaction: Transaction, client: BaseClient
     ) -> dict[str, Any]:
         """
         Join our event with what scopes and event processors made of its outline.
@@ -129,6 +129,7 @@ class Capture:
         sentry-sdk's framework integrations rename transactions there; the name is ours.
         """
         options = client.options
+        event, secrets = transaction.event, transaction.secrets
         added = {key: value for key, value in applied.items() if key not in event}
         added["contexts"] = {
             key: value
@@ -137,7 +138,7 @@ class Capture:
         }
         if "request" in added:
             added["transaction"] = event["transaction"]  # the route tells the secrets of the URL
-        added = self._plain(added, options)
+        added = self._plain(added, options, secrets)
         whole = {
             **{key: str(options[key]).strip() for key in _OF_CLIENT if options.get(key)},
             **added,
@@ -146,7 +147,7 @@ class Capture:
             "contexts": {**added["contexts"], **event["contexts"]},
             "sdk": {**SDK_INFO, "integrations": sorted(client.integrations)},
         }
-        crumbs = [*self._breadcrumbs(), *event.get("breadcrumbs", {}).get("values", ())]
+        crumbs = [*self._breadcrumbs(secrets), *event.get("breadcrumbs", {}).get("values", ())]
         if crumbs:
             whole["breadcrumbs"] = {"values": sorted(crumbs, key=_time)}
         rest = {key: whole[key] for key in _UNREMARKED if key in whole}
@@ -155,7 +156,9 @@ class Capture:
             whole["_meta"] = meta
         return whole
 
-    def _plain(self, added: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    def _plain(
+        self, added: dict[str, Any], options: dict[str, Any], secrets: frozenset[str]
+    ) -> dict[str, Any]:
         """Return what was added as JSON has it, scrubbed."""
         same = {}
         for part, key in _OF_PROCESS:
@@ -167,12 +170,14 @@ class Capture:
                     plain = self._serialize({part: {key: value}}, options)[part][key]
                     self._known[part, key] = ((copy(value), seen[1]), plain)
                 same[part, key] = plain
-        added = self._serialize(added, options)
+        added = self._serialize(added, options, secrets)
         for (part, key), plain in same.items():
             added[part] = {**added[part], key: plain}
         return added
 
-    def _serialize(self, added: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    def _serialize(
+        self, added: dict[str, Any], options: dict[str, Any], secrets: frozenset[str] = frozenset()
+    ) -> dict[str, Any]:
         scrubber = options.get("event_scrubber")
         if scrubber:
             scrubber.scrub_event(added)
@@ -181,14 +186,18 @@ class Capture:
         plain = {key: value for key, value in added.items() if key not in ready}
         if plain:
             plain = serialize(plain, **{name: options.get(name) for name in _OF_SERIALISER})
-        scrubbed: dict[str, Any] = self._scrubber.event({**plain, **ready})
+        scrubbed: dict[str, Any] = self._scrubber.event({**plain, **ready}, secrets)
         return scrubbed
 
-    def _breadcrumbs(self) -> list[dict[str, Any]]:
+    def _breadcrumbs(self, secrets: frozenset[str]) -> list[dict[str, Any]]:
         """Return the breadcrumbs that the application left in the request's scope."""
         left = getattr(sentry_sdk.get_isolation_scope(), "_breadcrumbs", ())
         return [
-            shorten(self._scrubber.attributes(plain_mapping({**crumb, "timestamp": _time(crumb)})))
+            shorten(
+                self._scrubber.attributes(
+                    plain_mapping({**crumb, "timestamp": _time(crumb)}), secrets
+                )
+            )
             for crumb in left
             if crumb.get("category") not in _AUTOMATIC and crumb.get("type") != "http"
         ]

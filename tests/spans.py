@@ -50,8 +50,7 @@ def whole(transaction: Transaction | None) -> Any:
     """Return a transaction as one event, as it arrives; ``None`` where there is none."""
     if transaction is None:
         return None
-    encoded = EncodedTransaction(transaction.event, transaction.spans)
-    return json.loads(encoded.get_bytes())
+    return json.loads(EncodedTransaction(transaction.event, transaction.spans).get_bytes())
 
 
 class Sink:

@@ -103,6 +103,23 @@ def test_scopes_reach_the_transaction_and_are_scrubbed(client):
     assert client.transport.envelopes[0].headers["trace"] == {"trace_id": "a" * 32}
 
 
+def test_a_token_in_the_path_goes_from_what_scopes_add(client):
+    """What the root's route calls a token goes from tags, contexts and the scope's breadcrumbs."""
+    secret = "Zq9xSekrit7Wv"
+    sentry_sdk.set_tag("reset", secret)
+    sentry_sdk.set_context("cart", {"id": f"of {secret}", secret: 1})
+    sentry_sdk.add_breadcrumb(message=f"mailed {secret}", data={"to": secret}, level="info")
+
+    made = make_transaction()._replace(secrets=frozenset({secret}))
+    Capture(Scrubber())(made, {})
+
+    (event,) = client.transport.transactions()
+    assert event["tags"] == {"reset": "[Filtered]"}
+    assert event["contexts"]["cart"]["id"] == "of [Filtered]"
+    (crumb,) = event["breadcrumbs"]["values"]
+    assert (crumb["message"], crumb["data"]) == ("mailed [Filtered]", {"to": "[Filtered]"})
+
+
 def test_what_the_process_says_of_itself_is_in_each_event(client, monkeypatch):
     """Arguments and runtime are serialised once, and again where they have changed."""
     capturing = Capture(Scrubber())

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanKind, Status
 
 from otel_sentry.backends._noise import NoiseFilter
+from otel_sentry.backends._scopes import ScrubbedScopes
 from otel_sentry.trace_state import RANDOM_BITS, SentryTraceState, parse_ot
 from otel_sentry.transactions.translate import Translator, kind_of
 
@@ -41,6 +42,7 @@ class Annotator:
         if release:
             self._everywhere["sentry.release"] = release
         self._resource: tuple[dict[str, Any], Resource | None] = ({}, None)
+        self._scopes = ScrubbedScopes(bridge.scrubber)
 
     def __call__(self, span: ReadableSpan) -> ReadableSpan | None:
         """Return an annotated copy without secrets; ``None``: the span is noise."""
@@ -51,28 +53,28 @@ class Annotator:
         """Return a copy of ``span`` that says what ``words`` say."""
         message = words.fields["data"].get("sentry.status.message")
         return ReadableSpan(
-            name=self.words.text(span.name),
+            name=self.words.text(span.name, words.secrets),
             context=span.context,
             parent=span.parent,
             resource=self.resource(span.resource),
             attributes=self._attributes(span, words),
             events=[
                 Event(
-                    self.words.text(event.name),
-                    self.words.attributes(event.attributes or {}),
+                    self.words.text(event.name, words.secrets),
+                    self.words.attributes(event.attributes or {}, words.secrets),
                     event.timestamp,
                 )
                 for event in span.events
             ],
             links=[
-                Link(link.context, self.words.attributes(link.attributes or {}))
+                Link(link.context, self.words.attributes(link.attributes or {}, words.secrets))
                 for link in span.links
             ],
             kind=kind_of(span),
             status=Status(span.status.status_code, message),
             start_time=span.start_time,
             end_time=end_time(span),
-            instrumentation_scope=span.instrumentation_scope,
+            instrumentation_scope=self._scopes(span.instrumentation_scope),
         )
 
     def resource(self, resource: Resource) -> Resource:
@@ -80,7 +82,7 @@ class Annotator:
         attributes = self.words.resource(resource)
         known, scrubbed = self._resource
         if known is not attributes or scrubbed is None:
-            scrubbed = Resource(attributes, resource.schema_url)
+            scrubbed = Resource(attributes, self.words.text(resource.schema_url))
             self._resource = (attributes, scrubbed)
         return scrubbed
 

@@ -14,6 +14,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_sentry._logging import report
 from otel_sentry.backends._queue import SHUTDOWN_SECONDS, BatchQueue, Limits
+from otel_sentry.backends._scopes import ScrubbedScopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 
 
 class ScrubbingLogExporter(LogRecordExporter):
-    """Pass on copies of log records without secrets: body, attributes, event name, resource."""
+    """Pass on copies of log records without secrets, in their resource and scope neither."""
 
     def __init__(self, exporter: LogRecordExporter, scrubber: Scrubber) -> None:
         self._exporter = exporter
         self._scrubber = scrubber
         self._resource: tuple[Resource | None, Resource | None] = (None, None)
+        self._scopes = ScrubbedScopes(scrubber)
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Export the copies; records that cannot be scrubbed do not leave."""
@@ -46,14 +48,19 @@ class ScrubbingLogExporter(LogRecordExporter):
         record.attributes = self._scrubber.attributes(record.attributes or {})
         if record.event_name:
             record.event_name = self._scrubber.text(record.event_name)
-        return replace(readable, log_record=record, resource=self._scrub_resource(readable))
+        return replace(
+            readable,
+            log_record=record,
+            resource=self._scrub_resource(readable),
+            instrumentation_scope=self._scopes(readable.instrumentation_scope),
+        )
 
     def _scrub_resource(self, readable: ReadableLogRecord) -> Resource:
         known, scrubbed = self._resource
         resource = readable.resource
         if known is not resource or scrubbed is None:
             attributes = self._scrubber.attributes(resource.attributes)
-            scrubbed = Resource(attributes, resource.schema_url)
+            scrubbed = Resource(attributes, self._scrubber.text(resource.schema_url))
             self._resource = (resource, scrubbed)
         return scrubbed
 

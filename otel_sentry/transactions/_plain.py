@@ -14,8 +14,12 @@ MAX_TEXT = 8192
 BRIEF_TEXT = 256
 """The same where the whole would be more than Sentry takes."""
 
-_MAX_READ = 8 * MAX_TEXT
-"""Characters of one value that are looked at: a secret at the cut must not be cut in two."""
+_MAX_READ = 8 * MAX_TEXT + 1
+"""
+Characters of one value that are looked at: a secret at the cut must not be cut in two.
+
+One more than the scrubber reads, so that it knows of the cut, and half a secret goes with it.
+"""
 
 MAX_ITEMS = 128
 """Items of one list or mapping."""

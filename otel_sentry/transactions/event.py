@@ -57,6 +57,9 @@ class Transaction(NamedTuple):
     lost: Mapping[str, int]
     """How many spans are not among them, by Sentry's reasons."""
 
+    secrets: frozenset[str] = frozenset()
+    """What the root's route says to be secret in its path: what scopes add may repeat it."""
+
     def span_dictionaries(self) -> list[dict[str, Any]]:
         """Return the spans as dictionaries of their own, for who wants to read or change them."""
         return [json.loads(span) for span in self.spans]
@@ -72,7 +75,8 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     if words.is_noise:
         return None
     event = _without_spans(tree, words, translate)
-    crumbs = _breadcrumbs(tree.root, translate)
+    secrets = words.secrets
+    crumbs = _breadcrumbs(tree.root, translate, secrets)
     lost: Counter[str] = Counter()
     said: list[_Said] = []
     absent = dict(tree.absent)
@@ -80,7 +84,7 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
         try:
             words = translate(span)
             if getattr(span, "_events", True):  # see _links
-                crumbs += _breadcrumbs(span, translate)
+                crumbs += _breadcrumbs(span, translate, secrets)
             if not words.is_noise:
                 said.append((span, words, _times_and_links(span, translate)))
                 continue
@@ -100,7 +104,7 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     meta = {str(position): words.meta for position, (_, words, _) in enumerate(said) if words.meta}
     if meta:
         event["_meta"] = {"spans": meta}
-    return Transaction(event, spans, +lost)
+    return Transaction(event, spans, +lost, secrets)
 
 
 def below_noise(tree: Tree, translate: Translator) -> list[Tree]:
@@ -200,7 +204,9 @@ def _links(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
     ]
 
 
-def _breadcrumbs(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
+def _breadcrumbs(
+    span: ReadableSpan, translate: Translator, secrets: frozenset[str]
+) -> list[dict[str, Any]]:
     """Return the span's events; an exception only where its status does not tell it."""
     crumbs = []
     for event in span.events:
@@ -223,8 +229,8 @@ def _breadcrumbs(span: ReadableSpan, translate: Translator) -> list[dict[str, An
                 "level": "error",
                 "message": ": ".join(filter(None, (kind, message))) or event.name,
             }
-        crumb["message"] = translate.text(crumb["message"])
-        crumb["data"] = translate.attributes(attributes)
+        crumb["message"] = translate.text(crumb["message"], secrets)
+        crumb["data"] = translate.attributes(attributes, secrets)
         crumbs.append(crumb)
     return crumbs
 

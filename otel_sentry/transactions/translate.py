@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import SpanKind
 
-from otel_sentry.semantics import extra_data, infer, sentry_status
+from otel_sentry.semantics import MAX_NAME, extra_data, infer, sentry_status
 from otel_sentry.transactions._plain import BRIEF_TEXT, plain_mapping, plain_text, shorten
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class Words:
 
     meta: dict[str, Any] = field(default_factory=dict)
     """Which rules removed something from the fields, as Sentry's ``_meta`` says it."""
+
+    secrets: frozenset[str] = frozenset()
+    """What the span's route says to be secret in its path: wherever else the span says it."""
 
     @cached_property
     def text(self) -> str:
@@ -129,14 +132,18 @@ class Translator:
                 self._known[key] = words
         return words
 
-    def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    def attributes(
+        self, attributes: Mapping[str, Any], secrets: frozenset[str] = frozenset()
+    ) -> dict[str, Any]:
         """Return attributes of events and links, plain and scrubbed."""
-        scrubbed: dict[str, Any] = shorten(self._scrubber.attributes(plain_mapping(attributes)))
+        scrubbed: dict[str, Any] = shorten(
+            self._scrubber.attributes(plain_mapping(attributes), secrets)
+        )
         return scrubbed
 
-    def text(self, text: Any) -> str:
+    def text(self, text: Any, secrets: frozenset[str] = frozenset()) -> str:
         """Return a free text, plain and scrubbed; an application may have given anything."""
-        shortened: str = shorten(self._scrubber.text(plain_text(text)))
+        shortened: str = shorten(self._scrubber.text(plain_text(text), secrets))
         return shortened
 
     def resource(self, resource: Resource) -> dict[str, Any]:
@@ -147,24 +154,31 @@ class Translator:
         return self._resource[1]
 
     def _translate(self, span: ReadableSpan, said: dict[str, Any]) -> Words:
+        scrub = self._scrubber
         attributes = plain_mapping(said)
         name = plain_text(span.name)
-        meaning = infer(name, kind_of(span), attributes)
+        kind = kind_of(span)
+        meaning = infer(name, kind, attributes)
+        if len(meaning.name) >= MAX_NAME:  # it may be cut in the middle of a secret
+            whole = infer(scrub.text(name), kind, scrub.attributes(attributes))
+            meaning = meaning._replace(name=whole.name)
         description = meaning.description
         system = attributes.get("db.system.name", attributes.get("db.system"))
+        secrets = scrub.path_secrets(attributes)
         fields = {
             "op": meaning.op,
             "status": sentry_status(span.status, attributes),
             "origin": _origin(span),
-            "description": shorten(self._scrubber.description(meaning.op, description, system)),
-            "data": shorten(self._scrubber.attributes(_data(span, attributes))),
+            "description": shorten(scrub.description(meaning.op, description, system, secrets)),
+            "data": shorten(scrub.attributes(_data(span, attributes))),
         }
         return Words(
-            shorten(self._scrubber.text(meaning.name)),
+            shorten(scrub.text(meaning.name, secrets)),
             meaning.source,
             fields,
             self._is_noise(span),
-            self._scrubber.remarks(fields),
+            scrub.remarks(fields),
+            secrets,
         )
 
 

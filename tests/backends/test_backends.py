@@ -9,13 +9,16 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from otel_sentry import backends
 from otel_sentry.backends import Bridge
 from otel_sentry.backends._noise import NoiseFilter
+from otel_sentry.backends._scopes import ScrubbedScopes
 from otel_sentry.backends._scrubbed import ScrubbingExporter
 from otel_sentry.cli.tail.receiver import Receiver
+from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.settings import Settings
@@ -50,7 +53,9 @@ def test_a_backend_that_cannot_be_built_is_one_warning(monkeypatch, caplog):
 
 def leaky_span(provider):
     """End a span with a secret in every place that can hold one."""
-    tracer = provider.get_tracer("tests")
+    tracer = provider.get_tracer(
+        "tests", "1.0", f"https://h/?token={SECRET}", {"password": SECRET, "team": "shop"}
+    )
     link = Link(SpanContext(1, 2, is_remote=True), {"password": SECRET})
     with tracer.start_as_current_span(f"GET /?token={SECRET}", links=[link]) as span:
         span.set_attribute("http.request.header.authorization", [f"Bearer {SECRET}"])
@@ -65,7 +70,10 @@ def test_otlp_is_scrubbed(monkeypatch):
     with Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         provider = TracerProvider(
-            resource=Resource({"service.name": "shop", "secret": SECRET}), shutdown_on_exit=False
+            resource=Resource(
+                {"service.name": "shop", "secret": SECRET}, f"https://h/?token={SECRET}"
+            ),
+            shutdown_on_exit=False,
         )
         provider.add_span_processor(backends.build("otlp", make_bridge()))
         leaky_span(provider)
@@ -74,6 +82,45 @@ def test_otlp_is_scrubbed(monkeypatch):
         (span,) = receiver.spans()
         assert span["resource"]["service.name"] == "shop"
         assert SECRET.encode() not in b"".join(receiver.bodies)
+
+
+def test_a_token_in_the_path_goes_from_the_whole_span(monkeypatch):
+    """What the route calls a token goes from the span's events and links, too."""
+    exporter = InMemorySpanExporter()
+    monkeypatch.setattr(backends, "_registered_exporter", lambda _: lambda: exporter)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(backends.build("theirs", make_bridge()))
+    link = Link(SpanContext(1, 2, is_remote=True), {"of": SECRET})
+    with provider.get_tracer("tests").start_as_current_span(
+        f"GET /reset/{SECRET}",
+        kind=SpanKind.SERVER,
+        links=[link],
+        attributes={"http.route": "/reset/{token}", "url.path": f"/reset/{SECRET}"},
+    ) as span:
+        span.add_event(f"mailed {SECRET}", {"to": "page"})
+        span.record_exception(ValueError(f"no reset {SECRET}"))
+        span.set_status(StatusCode.ERROR, f"no reset {SECRET}")
+    provider.force_flush()
+
+    (sent,) = exporter.get_finished_spans()
+    assert sent.events[1].attributes["exception.message"] == "no reset [Filtered]"
+    assert sent.events[0].attributes["to"] == "page"
+    assert SECRET not in sent.to_json()
+    provider.shutdown()
+
+
+def test_scopes_are_scrubbed_once():
+    """What is remembered of scopes is bounded, and another callback reads them anew."""
+    options = Options()
+    scopes = ScrubbedScopes(Scrubber(options=options))
+    made = [InstrumentationScope(str(n), attributes={"team": "shop"}) for n in range(1100)]
+    for scope in made:
+        assert scopes(scope) == scope
+    assert len(scopes._known) <= 1024
+    assert scopes(made[-1]) is scopes(made[-1])
+    assert scopes(None) is None
+    options.scrub = lambda _path, value, _rule: "mine" if value == "shop" else value
+    assert scopes(made[-1]).attributes["team"] == "mine"
 
 
 def test_the_control_leaks(monkeypatch):

@@ -13,7 +13,9 @@ SECRET = "Zq9xSekrit7Wv"
 
 def emit(provider):
     """Emit log records with a secret in every place that can hold one."""
-    logger = provider.get_logger("tests")
+    logger = provider.get_logger(
+        "tests", schema_url=f"https://h/?token={SECRET}", attributes={"password": SECRET}
+    )
     bodies = [
         f"login with password={SECRET}",
         {"password": SECRET, "user": "7"},
@@ -31,9 +33,10 @@ def emit(provider):
 
 
 def test_log_records_are_scrubbed():
-    """Body, attributes, event name and resource of a log record leave without secrets."""
+    """Body, attributes, event name, resource and scope of a record leave without secrets."""
     exporter = InMemoryLogRecordExporter()
-    provider = LoggerProvider(Resource({"secret": SECRET}), shutdown_on_exit=False)
+    resource = Resource({"secret": SECRET}, f"https://h/?token={SECRET}")
+    provider = LoggerProvider(resource, shutdown_on_exit=False)
     provider.add_log_record_processor(log_processors(Scrubber())(exporter))
     emit(provider)
     assert provider.force_flush(5000)
@@ -42,6 +45,7 @@ def test_log_records_are_scrubbed():
     assert len(records) == 3
     for record in records:
         assert SECRET not in record.to_json()
+        assert SECRET not in repr(record.instrumentation_scope)
         assert record.log_record.attributes["user.id"] == "7"
     assert records[1].log_record.body["user"] == "7"
     provider.shutdown()
@@ -62,6 +66,8 @@ def test_records_of_the_application_stay_as_they_are():
 
 
 class _NoScrubber:
+    callback = None
+
     def attributes(self, attributes):
         return dict(attributes)
 

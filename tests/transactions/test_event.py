@@ -452,6 +452,48 @@ def test_a_secret_at_the_cut_of_a_long_value():
         assert len(value) == 8192
 
 
+def test_a_secret_at_the_cut_of_what_is_read():
+    """Of a value longer than what is read, half a secret at the end goes, however it shrinks."""
+    text = "token=" + "a" * 64_000 + " "
+    text += "y" * (65_500 - len(text)) + " postgres://shop:Zq9xSekrit7Wv0123456789@db/shop"
+
+    data = make_event(attributes={"note": text})["contexts"]["trace"]["data"]
+
+    assert data["note"].startswith("token=[Filtered] yyy")
+    assert "Zq9x" not in data["note"]
+
+
+def test_a_secret_at_the_cut_of_a_name():
+    """A long name is scrubbed before it is cut, whatever it is made of."""
+    name = "y" * 150 + " postgres://application:Zq9xSekrit7Wv-0123456789abcdef@db/shop"
+
+    for fields in ({"name": name}, {"attributes": {"sentry.name": name}}):
+        event = make_event(**fields)
+        assert event["transaction"].startswith("y" * 150 + " postgres://[Filtered]@db/shop")
+        assert "Zq9x" not in json.dumps(event)
+    assert make_event(name="y" * 200)["transaction"] == "y" * 200
+    assert make_event(name="y" * 201)["transaction"] == "y" * 197 + "..."
+
+
+def test_a_token_in_the_path_goes_from_breadcrumbs():
+    """What the root's route calls a token goes from the events of all spans."""
+    secret = "Zq9xSekrit7Wv"
+    root = make_span(
+        kind=SpanKind.SERVER,
+        attributes={"http.route": "/reset/{token}", "url.path": f"/reset/{secret}"},
+        events=[Event(f"mailed {secret}", {"to": f"user of {secret}"}, START)],
+    )
+    child = make_span(2, 1, events=[Event("sent", {"id": secret, "page": "1"}, START)])
+
+    transaction = transaction_event(Tree(root, [child]), Translator(Scrubber()))
+
+    crumbs = whole(transaction)["breadcrumbs"]["values"]
+    assert crumbs[0]["message"] == "mailed [Filtered]"
+    assert crumbs[1]["data"] == {"id": "[Filtered]", "page": "1"}
+    assert secret not in json.dumps(whole(transaction))
+    assert transaction.secrets == {secret}
+
+
 def test_a_callback_that_comes_late():
     """What was translated before `init(scrub=...)` is translated anew."""
     options = Options()
