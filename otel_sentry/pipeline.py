@@ -27,7 +27,7 @@ from otel_sentry.instrumentation import instrument_beyond_range
 from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator
 from otel_sentry.sampling import build_sampler, with_argument
-from otel_sentry.scrubbing import Scrubber
+from otel_sentry.scrubbing import Names, Scrubber
 from otel_sentry.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def build_bridge(
         send_default_pii=settings.send_default_pii,
         options=options,
     )
-    propagator = SentryPropagator(settings)
+    propagator = SentryPropagator(settings, Names(scrubber))
     client = None
     if settings.dsn:
         hooks = Hooks(scrubber, propagator.dynamic_sampling_context, options)

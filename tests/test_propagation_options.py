@@ -14,8 +14,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, get_current_span, set_span_in_context
 
 from otel_sentry import propagation
+from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator, trace_propagation_meta
 from otel_sentry.sampling import SentrySampler
+from otel_sentry.scrubbing import Names, Scrubber
 from otel_sentry.settings import Settings
 from otel_sentry.trace_state import SentryTraceState, header_of
 
@@ -246,3 +248,40 @@ def test_no_meta_tags():
     finally:
         detach(token)
     assert "trace_propagation_meta" in propagation.__all__
+
+
+# --- what names say -----------------------------------------------------------------------------
+
+
+def _sent_name(name, scrubber):
+    """Return what leaves as the name of a transaction that begins here."""
+    propagator = SentryPropagator(settings(), Names(scrubber))
+    tracer = TracerProvider(SentrySampler(1.0), shutdown_on_exit=False).get_tracer("tests")
+    with tracer.start_as_current_span(name) as span:
+        return propagator.dynamic_sampling_context(span.get_span_context()).get("transaction")
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("import users", "import users"),
+        ("import for bob@mail.example token=Zq9x", "import for [Filtered] token=[Filtered]"),
+        ("y" * 150 + " postgres://application:Zq9xSekrit7Wv-0123456789abcdef@db/shop", None),
+        ("y" * 199, "y" * 199),
+    ],
+)
+def test_names_leave_without_secrets(name, sent):
+    """A name goes to whoever is called: without secrets, and not at all where it is cut."""
+    assert _sent_name(name, Scrubber()) == sent
+
+
+def test_names_are_scrubbed_once():
+    """What is remembered of names is bounded, and another callback is asked anew."""
+    options, seen = Options(), []
+    names = Names(Scrubber(options=options))
+    for number in range(1100):
+        assert names(f"job {number}") == f"job {number}"
+    assert len(names._known) <= 1024
+    options.scrub = lambda _path, value, _rule: seen.append(value) or "mine"
+    assert [names("job 1"), names("job 1")] == ["mine", "mine"]
+    assert seen == ["job 1"]

@@ -58,6 +58,8 @@ from otel_sentry.trace_state import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.context import Context
 
 __all__ = ["SentryPropagator", "trace_propagation_meta"]
@@ -79,9 +81,11 @@ class SentryPropagator(TextMapPropagator):
     Args:
         settings: Where key, release and environment of the dynamic sampling context come from;
             default: the environment variables.
+        scrub: Takes secrets out of a span's name, which leaves in the dynamic sampling context.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, scrub: Callable[[str], str] = str) -> None:
+        self._scrub = scrub
         self._settings = settings or Settings.from_env(os.environ)
         self._identified: tuple[dict[str, Any], dict[str, str]] | None = None
 
@@ -200,7 +204,7 @@ class SentryPropagator(TextMapPropagator):
             if frozen is not None:
                 return frozen
             if transaction is None and state.name_transaction is not None:
-                transaction = state.name_transaction()
+                transaction = self._scrub(state.name_transaction() or "")
             return state.freeze(self._head(span_context, state, transaction))
         # Another sampler decided. There is no place to keep a name, so none is sent: what is sent
         # must stay the same.

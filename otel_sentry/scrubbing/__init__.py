@@ -8,6 +8,7 @@ idempotent, takes linear time on any input and never raises: what it cannot look
 from __future__ import annotations
 
 from otel_sentry.scrubbing._marks import FILTERED, merged, remarks
+from otel_sentry.scrubbing._names import Names
 from otel_sentry.scrubbing._rules import (
     HARMLESS_ENDINGS,
     PERSONAL_KEYS,
@@ -22,6 +23,7 @@ __all__ = [
     "PERSONAL_KEYS",
     "SENSITIVE_PHRASES",
     "SENSITIVE_WORDS",
+    "Names",
     "Scrubber",
     "merged",
     "remarks",
