@@ -69,8 +69,8 @@ def stop_scrubbing() -> None:
 
     from otel_sentry.scrubbing import Scrubber
 
-    Scrubber.attributes = lambda _, attributes: dict(attributes)
-    Scrubber.event = lambda _, event: event
-    Scrubber.text = Scrubber.statement = lambda _, text, *__: text
+    Scrubber.attributes = lambda _, attributes, *__: dict(attributes)
+    Scrubber.event = lambda _, event, *__: event
+    Scrubber.text = Scrubber.statement = Scrubber.log_line = lambda _, text, *__: text
     Scrubber.description = lambda _, op, description, *__: description
     EventScrubber.scrub_event = lambda *_: None
