@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate, trace
 from opentelemetry._logs import get_logger_provider
-from opentelemetry.propagators.composite import CompositePropagator
 
 from otel_sentry import backends
 from otel_sentry._logging import logger
@@ -23,13 +22,13 @@ from otel_sentry.backends._fan_out import FanOut
 from otel_sentry.backends._logs import scrubbed_logs
 from otel_sentry.backends._queue import Limits
 from otel_sentry.instrumentation import keep_refusals_out_of_the_log
+from otel_sentry.propagation._chosen import with_ours
 from otel_sentry.settings import NEED_DSN, Settings
 from otel_sentry.variables import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.sampling import Sampler
 
@@ -157,7 +156,8 @@ def apply(config: Any, bridge: Bridge, sampler: Sampler | None) -> None:
     log_provider: Any = get_logger_provider()
     for log_processor in logs:
         log_provider.add_log_record_processor(log_processor)
-    propagate.set_global_textmap(_textmap(config, bridge.propagator))
+    ours = bridge.propagator
+    propagate.set_global_textmap(ours if config.propagator is None else with_ours(ours))
 
 
 def _span_processors(configured: list[Any], bridge: Bridge) -> list[SpanProcessor]:
@@ -199,20 +199,6 @@ def _limits(kind: Any) -> Limits:
     batch = getattr(kind, "max_export_batch_size", None) or Limits.max_batch
     delay = getattr(kind, "schedule_delay", None)
     return Limits(queue, min(queue, batch), Limits.delay if delay is None else delay / 1000)
-
-
-def _textmap(config: Any, ours: TextMapPropagator) -> TextMapPropagator:
-    """Return ours where the file names none; else its own, ours where it says ``sentry``."""
-    if config.propagator is None:
-        return ours
-    chosen: Any = propagate.get_global_textmap()
-    # sentry-sdk registers one of the same name.
-    return CompositePropagator(
-        [
-            ours if type(one).__name__ == "SentryPropagator" else one
-            for one in getattr(chosen, "_propagators", [chosen])
-        ]
-    )
 
 
 def configure(environ: Mapping[str, str]) -> bool:

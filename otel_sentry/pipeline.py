@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate
-from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk._configuration import _initialize_components
 from opentelemetry.sdk.metrics._internal import _disable_meter_configurator
 from opentelemetry.sdk.resources import Resource
@@ -26,6 +25,7 @@ from otel_sentry.errors.linking import remember_left_out, start_linking
 from otel_sentry.instrumentation import instrument_beyond_range
 from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator
+from otel_sentry.propagation._chosen import with_ours
 from otel_sentry.sampling import build_sampler, with_argument
 from otel_sentry.scrubbing import Names, Scrubber
 from otel_sentry.settings import Settings
@@ -142,7 +142,9 @@ def _set_up_traces(
             # Else the instrumentations' measurements are made for nobody.
             meter_configurator=_disable_meter_configurator if metrics == "none" else None,
         )
-    propagate.set_global_textmap(_textmap(bridge.propagator))
+    # Unset means ours alone, which writes W3C's headers, too.
+    listed = os.environ.get("OTEL_PROPAGATORS")
+    propagate.set_global_textmap(with_ours(bridge.propagator) if listed else bridge.propagator)
     _follow()
 
 
@@ -165,22 +167,6 @@ def _sampler(bridge: Bridge) -> Sampler | None:
         return None
     settings = with_argument(bridge.settings, os.environ.get("OTEL_TRACES_SAMPLER_ARG"))
     return build_sampler(settings, bridge.options, bridge.unsampled, remember_left_out)
-
-
-def _textmap(ours: SentryPropagator) -> Any:
-    """
-    Return the propagator to install: ours alone, which writes W3C's headers, too.
-
-    With ``OTEL_PROPAGATORS`` set the user's list stands; ``sentry`` in it is ours, although
-    sentry-sdk registers one of the same name.
-    """
-    if not os.environ.get("OTEL_PROPAGATORS"):
-        return ours
-    chosen = propagate.get_global_textmap()
-    listed = getattr(chosen, "_propagators", [chosen])
-    return CompositePropagator(
-        [ours if type(one).__name__ == "SentryPropagator" else one for one in listed]
-    )
 
 
 def _other_signals(settings: Settings, variable: str) -> str:

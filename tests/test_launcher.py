@@ -26,6 +26,9 @@ print(json.dumps({
     "provider": type(provider).__name__,
     "sampler": provider.sampler.get_description() if hasattr(provider, "sampler") else None,
     "propagator": type(propagate.get_global_textmap()).__name__,
+    "propagators": [
+        type(one).__module__ for one in getattr(propagate.get_global_textmap(), "_propagators", ())
+    ],
     "fastapi": fastapi.FastAPI.__module__,
 }))
 """
@@ -246,10 +249,10 @@ def test_a_standard_sampler(dsn):
 
 def test_the_propagator_by_name(dsn):
     """OTEL_PROPAGATORS may name ours, alone or among others."""
-    ran = launch(SENTRY_DSN=dsn, OTEL_PROPAGATORS="tracecontext,sentry")
+    ran = launch(SENTRY_DSN=dsn, OTEL_PROPAGATORS="sentry,tracecontext,baggage")
     assert is_on(ran)
     assert ran.stderr == ""
-    assert "otel_sentry.propagation" in ran.seen["modules"]
+    assert ran.seen["propagators"] == ["otel_sentry.propagation"], "it does what W3C's do"
 
 
 def test_flags(dsn):

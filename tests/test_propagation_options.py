@@ -9,19 +9,31 @@ from html.parser import HTMLParser
 import pytest
 import sentry_sdk
 from opentelemetry import baggage, propagate
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, attach, detach
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import TextMapPropagator, default_getter, default_setter
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import SpanKind, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_sentry import propagation
 from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator, trace_propagation_meta
+from otel_sentry.propagation._chosen import with_ours
 from otel_sentry.sampling import SentrySampler
 from otel_sentry.scrubbing import Names, Scrubber
 from otel_sentry.settings import Settings
 from otel_sentry.trace_state import SentryTraceState, header_of
 
-A, SPAN = "a" * 31 + "1", "1234567890abcdef"
+A, B, SPAN = "a" * 31 + "1", "b" * 31 + "2", "1234567890abcdef"
 DSN = "https://key@o17.ingest.sentry.io/42"
 API = "https://api.example/v1?x=1"
 
@@ -174,6 +186,106 @@ def test_a_span_that_is_not_recorded_shares_its_trace():
         propagator.inject(carrier, set_span_in_context(one, Context()))
     assert carriers[0]["baggage"] == carriers[1]["baggage"]
     assert state.dynamic_sampling_context is of_root.dynamic_sampling_context
+
+
+# --- other propagators beside ours -------------------------------------------------------------
+
+
+class B3(TextMapPropagator):
+    """Another vendor's, as packages of OpenTelemetry's have it: one header, one trace."""
+
+    fields = frozenset({"b3"})
+
+    def extract(self, carrier, context=None, getter=default_getter):
+        trace, span, flag = getter.get(carrier, "b3")[0].split("-")
+        remote = SpanContext(int(trace, 16), int(span, 16), is_remote=True,
+                             trace_flags=TraceFlags(int(flag)))  # fmt: skip
+        return set_span_in_context(NonRecordingSpan(remote), context)
+
+    def inject(self, carrier, context=None, setter=default_setter):
+        span = get_current_span(context).get_span_context()
+        setter.set(carrier, "b3", f"{span.trace_id:032x}-{span.span_id:016x}-1")
+
+
+W3C = {"tracecontext": TraceContextTextMapPropagator, "baggage": W3CBaggagePropagator, "b3": B3}
+
+
+@pytest.fixture
+def textmap(monkeypatch):
+    """Return what makes the propagator of a list of names, as the distribution installs it."""
+
+    def textmap(names: str):
+        listed = [W3C.get(name, SentryPropagator)() for name in names.split(",")]
+        monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", CompositePropagator(listed))
+        environ = {"SENTRY_TRACE_PROPAGATION_TARGETS": "internal.example"}
+        return with_ours(SentryPropagator(settings(**environ)))
+
+    return textmap
+
+
+LISTS = ["sentry", "sentry,tracecontext,baggage", "tracecontext,baggage,sentry", "sentry,baggage"]
+
+
+@pytest.mark.parametrize("names", LISTS)
+def test_w3c_propagators_beside_ours_change_nothing(textmap, names):
+    """Ours does what they do; what it refuses is not continued, sent or overwritten by them."""
+    propagator = textmap(names)
+    tracer = TracerProvider(sampler=SentrySampler(1.0), shutdown_on_exit=False).get_tracer("t")
+
+    def leaves(headers, kind=SpanKind.SERVER, attributes=None):
+        context = propagator.extract(headers, Context())
+        span = tracer.start_span("GET", context, kind, attributes)
+        carrier: dict[str, str] = {}
+        propagator.inject(carrier, set_span_in_context(span, context))
+        return carrier
+
+    baggage_of = leaves({"baggage": "user=alice"})["baggage"]
+    assert "user=alice" in baggage_of
+    assert "sentry-sample_rate=1" in baggage_of
+
+    both = {"sentry-trace": f"{A}-{SPAN}", "traceparent": f"00-{A}-{SPAN}-00"}
+    deferred = leaves(both)
+    assert deferred["sentry-trace"][:32] == A
+    assert deferred["sentry-trace"][-2:] == "-1", "a caller that defers starves nobody"
+
+    foreign = {"sentry-trace": f"{A}-{SPAN}-1", "traceparent": f"00-{A}-{SPAN}-01",
+               "baggage": f"user=alice,sentry-trace_id={A},sentry-org_id=18"}  # fmt: skip
+    refused = leaves(foreign)
+    assert A not in repr(refused), "another organisation's trace is not continued"
+    assert "sentry-org_id=18" not in refused["baggage"]
+    assert "user=alice" in refused["baggage"]
+
+    sampled = {"sentry-trace": f"{A}-{SPAN}-1"}
+    assert leaves(sampled, SpanKind.CLIENT, {"url.full": API}) == {}, "no target"
+
+
+def test_others_are_read_before_ours(textmap):
+    """Another vendor's headers count alone, and lose against Sentry's, wherever it is listed."""
+    for names in ("sentry,b3", "b3,tracecontext,sentry"):
+        propagator = textmap(names)
+        alone = propagator.extract({"b3": f"{B}-{SPAN}-1"}, Context())
+        assert f"{get_current_span(alone).get_span_context().trace_id:032x}" == B
+        headers = {"b3": f"{B}-{SPAN}-1", "sentry-trace": f"{A}-{SPAN}-0"}
+        both = propagator.extract(headers, Context())
+        assert f"{get_current_span(both).get_span_context().trace_id:032x}" == A
+        carrier: dict[str, str] = {}
+        propagator.inject(carrier, both)
+        assert {"b3", "sentry-trace", "traceparent"} <= set(carrier)
+
+
+@pytest.mark.parametrize(("trace", "continued"), [(A, False), (B, True)])
+def test_a_foreign_trace_is_not_continued_through_others(textmap, trace, continued):
+    """The trace that ours refuses is not left in the context by a propagator before it."""
+    headers = {"b3": f"{trace}-{SPAN}-1", "sentry-trace": f"{A}-{SPAN}-1",
+               "baggage": f"sentry-trace_id={A},sentry-org_id=18"}  # fmt: skip
+    context = textmap("b3,sentry").extract(headers, Context())
+    assert get_current_span(context).get_span_context().is_valid is continued
+
+
+def test_a_list_without_ours_stands(textmap):
+    """Who does not name ours gets what was named."""
+    propagator = textmap("baggage,tracecontext")
+    assert propagator is propagate.get_global_textmap()
 
 
 # --- limits ------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from opentelemetry.propagators.textmap import (
     default_setter,
 )
 from opentelemetry.trace import (
+    INVALID_SPAN,
     NonRecordingSpan,
     Span,
     SpanContext,
@@ -120,8 +121,10 @@ class SentryPropagator(TextMapPropagator):
                 if key.startswith(_SENTRY_PREFIX)
             },
         )
-        if remote is None or self._is_foreign(remote):
+        if remote is None:
             return context
+        if self._is_foreign(remote):
+            return _without(remote.trace_id, context)
         return set_span_in_context(NonRecordingSpan(remote), context)
 
     def inject(
@@ -264,6 +267,14 @@ def _url_towards(span: Span, state: TraceState) -> str:
     if getattr(span, "kind", None) is SpanKind.CLIENT:
         return outgoing_url(getattr(span, "attributes", None) or {})
     return url_towards(state)
+
+
+def _without(trace_id: int, context: Context) -> Context:
+    """Return the context without the trace, which a propagator before ours may have put in."""
+    found = get_current_span(context).get_span_context()
+    if found.is_remote and found.trace_id == trace_id:
+        return set_span_in_context(INVALID_SPAN, context)
+    return context
 
 
 def _lines(carrier: CarrierT, name: str, getter: Getter[CarrierT]) -> list[str]:

@@ -57,6 +57,20 @@ def test_the_files_sampling_rules(tmp_path):
         assert receiver.transactions() == receiver.spans() == []
 
 
+def test_propagators_of_w3c_beside_ours(tmp_path):
+    """They do not write their baggage over Sentry's; ours does what they do."""
+    path = tmp_path / "otel.yaml"
+    path.write_text(f"{EXAMPLE.read_text()}".replace("    - sentry:\n\n# What",
+                    "    - sentry:\n    - tracecontext:\n    - baggage:\n\n# What"))  # fmt: skip
+    code = SCRIPT.replace(
+        "propagate.inject(carrier)",
+        "propagate.inject(carrier, baggage.set_baggage('user', 'alice'))\n"
+        "    assert 'user=alice,sentry-trace_id=' in carrier['baggage'], carrier",
+    ).replace("import _logs,", "import _logs, baggage,")
+    with Receiver() as receiver:
+        assert run(receiver, path, code, COLLECTOR=receiver.url) == ""
+
+
 def test_a_standard_file(tmp_path):
     """A file without a word of ours gets our sampler and propagator, and is scrubbed."""
     path = tmp_path / "otel.yaml"

@@ -15,6 +15,7 @@ from otel_sentry.cli.doctor._report import redactor
 from otel_sentry.cli.doctor._situation import Situation, understand
 from otel_sentry.cli.doctor.checks.dsn import dsn
 from otel_sentry.cli.doctor.checks.processes import processes
+from otel_sentry.cli.doctor.checks.propagators import propagators
 from otel_sentry.cli.doctor.checks.sampler import sampler
 from otel_sentry.cli.doctor.checks.variables import variables
 
@@ -205,3 +206,18 @@ def test_no_secret_is_shown():
     for secret in ("public-key", "the-secret", "topsecret", "abc123def", KEY, "user:pw"):
         assert secret not in shown
     assert shown.endswith("https://***@host/x set https://<key>@host")
+
+
+@pytest.mark.parametrize(
+    ("names", "level", "said"),
+    [
+        ("sentry", "OK", "sentry; 'sentry' is that of otel-sentry; "),
+        ("baggage,tracecontext,sentry", "OK", "and takes the place of tracecontext and baggage; "),
+        ("baggage,tracecontext", "WARNING", "leaves sentry-trace unread and unwritten"),
+    ],
+)
+def test_propagators_beside_ours(names, level, said):
+    """Who names W3C's propagators beside ours learns that ours does what they do."""
+    [(found, text)] = look(propagators, OTEL_PROPAGATORS=names)
+    assert found == level
+    assert said in text

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _GROUP = "opentelemetry_propagator"
 _UNSET = "unset OTEL_PROPAGATORS"
+_INCLUDED = ("tracecontext", "baggage")
+"""Propagators that ours takes the place of."""
 
 
 def propagators(situation: Situation) -> Iterator[Finding]:
@@ -41,7 +43,11 @@ def propagators(situation: Situation) -> Iterator[Finding]:
             _UNSET,
         )
     elif not problems:
-        yield ok(f"{', '.join(names)}; 'sentry' is that of otel-sentry")
+        included = " and ".join(name for name in _INCLUDED if name in names)
+        yield ok(
+            f"{', '.join(names)}; 'sentry' is that of otel-sentry"
+            + (f" and takes the place of {included}" if included else "")
+        )
 
 
 def _problem(name: str) -> Finding | None:
