@@ -100,6 +100,26 @@ def test_another_client_is_another_identity(client):
         assert propagator._head(_span().get_span_context(), None, None)["release"] == "r"
 
 
+def test_who_makes_a_trace_is_who_sends_its_errors(client):
+    """Key, organisation, release, environment: the client's own; one that sends nothing has none."""
+    environ = {"SENTRY_RELEASE": "shop@1", "SENTRY_ENVIRONMENT": "testing"}
+    propagator = SentryPropagator(settings(**environ))
+    ours = {"public_key": "key", "org_id": "17", "release": "shop@1", "environment": "testing"}
+    theirs = {"public_key": "own", "org_id": "18", "release": "app@2", "environment": "staging"}
+
+    client(environment="staging", release="app@2")
+    assert propagator.identity() == ours
+    client(dsn="https://own@o18.ingest.sentry.io/7", environment="staging", release="app@2")
+    assert propagator.identity() == theirs
+    sent = propagator.dynamic_sampling_context(_span().get_span_context())
+    assert {key: sent[key] for key in theirs} == theirs
+    for org, continued in (("17", False), ("18", True)):
+        headers = {"sentry-trace": f"{A}-{SPAN}-1", "baggage": f"sentry-org_id={org}"}
+        headers["baggage"] += f",sentry-trace_id={A}"
+        context = propagator.extract(headers, Context())
+        assert get_current_span(context).get_span_context().is_valid is continued
+
+
 def test_without_sentry_sdk(monkeypatch):
     """Under another distribution, where nobody imports sentry-sdk, the settings say it all."""
     monkeypatch.delitem(sys.modules, "sentry_sdk")

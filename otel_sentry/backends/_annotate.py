@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _UNITS_OF_WORK = frozenset({SpanKind.SERVER, SpanKind.CONSUMER})
 
+_OF_EVENTS = ("environment", "release")
+
 # OTLP has fields of its own for these.
 _SAID_BY_OTLP = ("otel.scope.name", "otel.scope.version", "sentry.kind", "sentry.status.message")
 
@@ -35,12 +37,7 @@ class Annotator:
 
     def __init__(self, bridge: Bridge) -> None:
         self.words = Translator(bridge.scrubber, NoiseFilter(bridge))
-        release = bridge.settings.release
-        if not release and bridge.client is not None:
-            release = bridge.client.options.get("release")
-        self._everywhere = {"sentry.environment": bridge.settings.environment}
-        if release:
-            self._everywhere["sentry.release"] = release
+        self.identity = bridge.propagator.identity
         self._resource: tuple[dict[str, Any], Resource | None] = ({}, None)
         self._scopes = ScrubbedScopes(bridge.scrubber)
 
@@ -88,7 +85,11 @@ class Annotator:
 
     def _attributes(self, span: ReadableSpan, words: Words) -> dict[str, Any]:
         fields = words.fields
-        attributes = {**fields["data"], **self._everywhere}
+        attributes = dict(fields["data"])
+        identity = self.identity()  # as errors have it: the application may make its own client
+        for key in _OF_EVENTS:
+            if key in identity:
+                attributes[f"sentry.{key}"] = identity[key]
         for key in _SAID_BY_OTLP:
             attributes.pop(key, None)
         attributes["sentry.op"] = fields["op"]

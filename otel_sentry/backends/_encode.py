@@ -53,9 +53,15 @@ class Encoder:
         # span, or None where it was seen once. Bounded by _MAX_REMEMBERED each.
         self._once: dict[Any, Words] = {}
         self._known: dict[Any, tuple[Words, Any]] = {}
+        self._identity: dict[str, str] = {}  # the release and environment that they name
 
     def __call__(self, spans: Iterable[ReadableSpan]) -> Encoded:
         """Return the request; noise is left out, and so is a span that cannot be encoded."""
+        identity = self._annotate.identity()
+        if identity is not self._identity:  # another client
+            self._identity = identity
+            self._once.clear()
+            self._known.clear()
         request = ExportTraceServiceRequest()
         groups: dict[tuple[int, int], Any] = {}
         resources: dict[int, Any] = {}

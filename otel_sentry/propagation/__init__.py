@@ -80,8 +80,8 @@ class SentryPropagator(TextMapPropagator):
     one, frozen when it is first sent.
 
     Args:
-        settings: Where key, release and environment of the dynamic sampling context come from;
-            default: the environment variables.
+        settings: Where key, release and environment of the dynamic sampling context come from,
+            unless sentry-sdk's client says; default: the environment variables.
         scrub: Takes secrets out of a span's name, which leaves in the dynamic sampling context.
     """
 
@@ -176,6 +176,10 @@ class SentryPropagator(TextMapPropagator):
             ),
         )
 
+    def identity(self) -> dict[str, str]:
+        """Return who makes traces here: ``environment`` and, if known, key, release, ``org_id``."""
+        return self._identity(client_options())
+
     def _identity(self, options: dict[str, Any]) -> dict[str, str]:
         known = self._identified
         if known is None or known[0] is not options:  # another client
@@ -227,7 +231,7 @@ class SentryPropagator(TextMapPropagator):
             rate, sample_rand = probability_of(span_context) or (None, sample_rand)
         context = {
             "trace_id": f"{span_context.trace_id:032x}",
-            **self._identity(client_options()),
+            **self.identity(),
         }
         if sampled is not None:
             context["sampled"] = "true" if sampled else "false"

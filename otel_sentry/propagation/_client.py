@@ -26,14 +26,19 @@ def client_options() -> dict[str, Any]:
 
 
 def identity(settings: Settings, options: dict[str, Any]) -> dict[str, str]:
-    """Return who makes a trace here: the part of its sampling context that never changes."""
-    url = urlsplit(settings.dsn)
+    """
+    Return who makes a trace here: the part of its sampling context that stays with the client.
+
+    A client that sends is asked first: the events beside the trace are its own.
+    """
+    client = options if options.get("dsn") else _NO_OPTIONS
+    url = urlsplit(str(client.get("dsn") or settings.dsn))
     found = re.match(r"o(\d+)\.", url.hostname or "")
     parts = {
         "public_key": url.username,
         "org_id": options.get("org_id") or settings.org_id or (found[1] if found else ""),
-        "release": settings.release or options.get("release"),
-        "environment": settings.environment,
+        "release": client.get("release") or settings.release,
+        "environment": client.get("environment") or settings.environment,
     }
     return {key: str(value) for key, value in parts.items() if value}
 

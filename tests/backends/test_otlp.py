@@ -5,6 +5,7 @@ import time
 from concurrent import futures
 
 import pytest
+import sentry_sdk
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -209,6 +210,28 @@ def test_annotations(monkeypatch, make_bridge):
     assert child["attributes"]["sentry.op"] == "db"
     assert child["attributes"]["sentry.description"] == "SELECT id FROM items"
     assert "sentry.segment.name" not in child["attributes"]
+
+
+def test_annotations_are_those_of_the_client(make_bridge):
+    """Spans name the release and environment of the errors beside them, from memory, too."""
+    encode = Encoder(Annotator(make_bridge(SENTRY_RELEASE="shop@1")))
+    spans = finished(make_traces)
+
+    def told():
+        found = [flat(encode(spans).request).values() for _ in range(3)]
+        return {
+            name
+            for span in (text for request in found for *_, text in request)
+            for name in ("shop@1", "production", "app@2", "staging")
+            if f'string_value: "{name}"' in span
+        }
+
+    assert told() == {"shop@1", "production"}
+    with sentry_sdk.new_scope() as scope:
+        dsn = "https://own@o18.ingest.sentry.io/7"
+        scope.set_client(sentry_sdk.Client(dsn=dsn, release="app@2", environment="staging"))
+        assert told() == {"app@2", "staging"}
+    assert told() == {"shop@1", "production"}
 
 
 def test_annotations_are_names_of_today(monkeypatch, make_bridge):
