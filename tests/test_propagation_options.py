@@ -101,7 +101,7 @@ def test_another_client_is_another_identity(client):
 
 
 def test_who_makes_a_trace_is_who_sends_its_errors(client):
-    """Key, organisation, release, environment: the client's own; one that sends nothing has none."""
+    """Key, organisation, release and environment are the client's; one without a DSN has none."""
     environ = {"SENTRY_RELEASE": "shop@1", "SENTRY_ENVIRONMENT": "testing"}
     propagator = SentryPropagator(settings(**environ))
     ours = {"public_key": "key", "org_id": "17", "release": "shop@1", "environment": "testing"}

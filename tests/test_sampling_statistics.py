@@ -14,7 +14,15 @@ import sentry_sdk
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBased,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import (
     SpanContext,
     SpanKind,
@@ -266,6 +274,7 @@ def test_a_foreign_sampler_tells_its_rate(monkeypatch, description, rate):
         ("ot=th:8;rv:80000000000000", "00", None),  # the two contradict each other
         ("ot=th:8;rv:00000000000000", "01", None),
         ("ot=th:xyz", "01", None),
+        ("ot=th:ffffff;rv:ffffffffffffff", "01", None),  # sent as 0, which keeps nothing
         ("", "01", None),
     ],
 )
@@ -275,3 +284,36 @@ def test_a_threshold_tells_the_rate(tracestate, flags, rate):
     propagator = SentryPropagator(SETTINGS)
     span = get_current_span(propagator.extract(headers, Context())).get_span_context()
     assert propagator.dynamic_sampling_context(span).get("sample_rate") == rate
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+@pytest.mark.parametrize(
+    "sampler",
+    [ALWAYS_ON, ALWAYS_OFF, DEFAULT_ON, TraceIdRatioBased(0.5), DEFAULT_OFF,
+     ParentBased(TraceIdRatioBased(0.5))],
+    ids=lambda sampler: sampler.get_description(),
+)  # fmt: skip
+def test_our_sampler_knows_no_rate_of_others_decisions(monkeypatch, sampler, flags):
+    """Of a trace that another service decided about, the tracestate alone tells the rate."""
+    provider = TracerProvider(sampler=sampler, id_generator=Ids(), shutdown_on_exit=False)
+    monkeypatch.setattr(
+        "otel_sentry.propagation._probability.get_tracer_provider", lambda: provider
+    )
+    propagator = SentryPropagator(SETTINGS)
+
+    def sent(trace, **more):
+        headers = {"traceparent": f"00-{trace:032x}-{1:016x}-{flags}", **more}
+        context = propagator.extract(headers, Context())
+        span = provider.get_tracer("t").start_span("GET", context, SpanKind.SERVER)
+        carrier: dict[str, str] = {}
+        propagator.inject(carrier, set_span_in_context(span, Context()))
+        return carrier["sentry-trace"][-1], context_of(carrier["baggage"])
+
+    for trace in traces(20):
+        flag, context = sent(trace)
+        assert {"sample_rate", "sample_rand"}.isdisjoint(context)
+        assert context["sampled"] == ("true" if flag == "1" else "false")
+    if flags == "01":
+        _, context = sent(1, tracestate="ot=th:8;rv:80000000000000")
+        assert context["sample_rate"] == "0.5"
+        assert (context["sampled"], float(context["sample_rand"]) < 0.5) == ("true", True)

@@ -228,7 +228,9 @@ class SentryPropagator(TextMapPropagator):
         rate = state.sample_rate if state is not None else None
         sample_rand = state.sample_rand if state is not None else None
         if rate is None and sampled is not None:
-            rate, sample_rand = probability_of(span_context) or (None, sample_rand)
+            # A state of ours without a rate came with the trace: another service decided.
+            found = probability_of(span_context, sampled=sampled, here=state is None)
+            rate, sample_rand = found or (None, sample_rand)
         context = {
             "trace_id": f"{span_context.trace_id:032x}",
             **self.identity(),

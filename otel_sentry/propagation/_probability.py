@@ -12,6 +12,7 @@ from otel_sentry.trace_state import (
     implicit_randomness,
     parse_ot,
     rate_of,
+    rate_text,
     sample_rand_of,
 )
 
@@ -24,20 +25,28 @@ _RATIO = re.compile(r"(?:ParentBased\{root:)?TraceIdRatioBased\{([\d.e+-]+)\}")
 _CONSTANT = re.compile(r"(?:ParentBased\{root:)?Always(On|Off)Sampler\b")
 
 
-def probability_of(span_context: SpanContext) -> tuple[float, str] | None:
+def probability_of(
+    span_context: SpanContext, *, sampled: bool, here: bool
+) -> tuple[float, str] | None:
     """
     Return the rate that decided about a trace, and a ``sample_rand`` that agrees with it.
 
     ``None`` where neither its tracestate nor this process's sampler tells, or what they tell does
     not agree with the decision: no rate is better than a wrong one.
+
+    Args:
+        span_context: Of any span of the trace.
+        sampled: The trace's decision; a span of a kept trace may itself be dropped.
+        here: Whether this process decided, so that its sampler knows the rate.
     """
     found = _of_tracestate(span_context)
-    if found is None and not span_context.is_remote:
+    if found is None and here:
         found = _of_sampler(span_context.trace_id)
     if found is None:
         return None
     rate, sample_rand = found
-    return found if (float(sample_rand) < rate) is span_context.trace_flags.sampled else None
+    # As they are sent: a rate below a millionth is sent as 0.
+    return found if (float(sample_rand) < float(rate_text(rate))) is sampled else None
 
 
 def _of_tracestate(span_context: SpanContext) -> tuple[float, str] | None:
