@@ -169,6 +169,40 @@ def test_where_traces_go(client, rate, targets, attributes, sent):
     assert ("sentry-trace" in carrier) is sent
 
 
+@pytest.mark.parametrize("url", ["http.url", "url.full"])
+@pytest.mark.parametrize(
+    ("rate", "plumbing", "below"),
+    [
+        (1.0, False, None),
+        (1.0, True, None),
+        (0.0, True, None),
+        (0.0, False, f"{A}-{SPAN}"),
+        (1.0, False, "celery"),
+        (0.0, False, "celery"),
+    ],
+)
+def test_requests_outside_of_a_request_have_a_target(client, rate, plumbing, below, url):
+    """A CLIENT span that is left out is a request to somewhere, whoever left it out, and why."""
+    sampler = SentrySampler(rate, infrastructure_spans=plumbing)
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer(
+        "opentelemetry.instrumentation.celery"
+    )
+    propagator = SentryPropagator(settings())
+    context = Context()
+    if below == "celery":  # a broker that is spoken to over HTTP
+        publishing = tracer.start_span("apply_async/a", context, SpanKind.PRODUCER)
+        context = set_span_in_context(publishing, context)
+    elif below:
+        context = propagator.extract({"sentry-trace": below}, context)
+    span = tracer.start_span("GET", context, SpanKind.CLIENT, {url: API})
+    assert span.is_recording() is (plumbing and rate == 1.0)
+    for targets, sent in ((["api.example"], True), (["other.example"], False)):
+        client(dsn=DSN, trace_propagation_targets=targets)
+        carrier: dict[str, str] = {}
+        propagator.inject(carrier, set_span_in_context(span, Context()))
+        assert bool(carrier) is sent
+
+
 @pytest.mark.parametrize(("targets", "sent"), [("other, api[.]example", True), ("other", False)])
 def test_targets_from_the_environment(client, targets, sent):
     """The environment names targets without code, and wins over the client's default."""

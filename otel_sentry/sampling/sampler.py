@@ -124,11 +124,12 @@ class SentrySampler(Sampler):
                 return self._decide(trace_id, name, kind, attributes, state)
             if parent.trace_flags.sampled:
                 if kind is _CLIENT and self._talks_to_broker(parent_span):
-                    return SamplingResult(_DROP, None, state)
+                    return SamplingResult(_DROP, None, towards(state, attributes or {}))
                 return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
             return self._follow(parent_span, parent, trace_id, name, kind, attributes)
         if kind is _CLIENT and not self._keep_plumbing:
-            return SamplingResult(_DROP, None, SentryTraceState(sampled=None))
+            undecided = SentryTraceState(sampled=None)
+            return SamplingResult(_DROP, None, towards(undecided, attributes or {}))
         return self._decide(trace_id, name, kind, attributes, _NO_STATE)
 
     def _follow(
@@ -202,7 +203,7 @@ class SentrySampler(Sampler):
         if sampled or incoming or explicit is not None:
             th = threshold_text(rejection) if sampled else None
             entries = with_ot(list(incoming.items()), format_ot(ot, th, explicit))
-        state = SentryTraceState(
+        state: TraceState = SentryTraceState(
             entries,
             sampled=sampled,
             sample_rate=rate,
@@ -214,6 +215,8 @@ class SentrySampler(Sampler):
             return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
         if self._record_unsampled and chosen != 0:
             return SamplingResult(Decision.RECORD_ONLY, attributes, state)
+        if kind is _CLIENT and attributes:
+            state = towards(state, attributes)
         self._leave_out(trace_id, name, kind, attributes, state)
         return SamplingResult(_DROP, None, state)
 
