@@ -4,7 +4,9 @@ import re
 from types import SimpleNamespace
 from urllib.parse import unquote
 
+import httpx
 import pytest
+import sentry_sdk
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry import baggage
@@ -22,6 +24,7 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
+from requests.structures import CaseInsensitiveDict
 
 from otel_sentry.propagation import SentryPropagator
 from otel_sentry.sampling import SentrySampler
@@ -272,6 +275,89 @@ def test_baggage_limits_out(propagator):
     assert inject(propagator, context) == {}
 
 
+@pytest.mark.parametrize("value", ["v", "x" * 120])
+def test_sentrys_entries_have_room_first(propagator, value):
+    """The sampling context leaves whole beside baggage of any size, behind it."""
+    context, _ = extract(propagator, {"sentry-trace": f"{A}-{SPAN}-1", "baggage": DSC})
+    for number in range(100):
+        context = baggage.set_baggage(f"k{number}", value, context)
+    header = inject(propagator, context)["baggage"]
+    members = header.split(",")
+    assert header.endswith(f",{DSC}")
+    assert len(header) <= 8192
+    assert len(members) == 64 or len(header) > 8192 - 130
+    assert members[0] == f"k0={value}"
+
+
+CARRIERS = [dict, httpx.Headers, CaseInsensitiveDict, lambda items: {"a": 1, 7: 1, **items}]
+
+
+@pytest.mark.parametrize("make", CARRIERS)
+@pytest.mark.parametrize("name", ["baggage", "Baggage"])
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ("tenant=acme", "tenant=acme,user=alice"),
+        ("tenant=acme;ttl=5 , b=%41", "tenant=acme;ttl=5,b=%41,user=alice"),
+        ("user=bob,tenant=acme", "tenant=acme,user=alice"),
+        (f"tenant=acme,sentry-trace_id={B}, sentry-org_id=18", "tenant=acme,user=alice"),
+        (",=,nothing", "user=alice"),
+        ("", "user=alice"),
+    ],
+)
+def test_baggage_that_is_there_already(propagator, make, name, there, expected):
+    """What the application wrote into its request stays, in one header, however often we write."""
+    context, _ = extract(propagator, {"sentry-trace": f"{A}-{SPAN}-1", "baggage": DSC})
+    context = baggage.set_baggage("user", "alice", context)
+    carrier = make({name: there})
+    for _ in range(2):
+        propagator.inject(carrier, context)
+        found = {key: it for key, it in carrier.items() if str(key).lower() == "baggage"}
+        assert found == {"baggage": f"{expected},{DSC}"}
+
+
+def test_baggage_that_is_there_without_a_trace(propagator):
+    """Sentry's entries that somebody else wrote stay where we write none."""
+    carrier = {"baggage": f"{DSC},tenant=acme"}
+    propagator.inject(carrier, Context())
+    assert carrier == {"baggage": f"{DSC},tenant=acme"}
+    propagator.inject(carrier, baggage.set_baggage("user", "alice", Context()))
+    assert carrier == {"baggage": f"{DSC},tenant=acme,user=alice"}
+
+
+@pytest.mark.parametrize("there", [7, None, {"StringValue": "a=1"}, ["tenant=acme", b"x=y", 7]])
+def test_baggage_that_is_no_text(propagator, there):
+    """Whatever a carrier holds under the name, ours is written, after what is text."""
+    carrier = {"baggage": there}
+    propagator.inject(carrier, baggage.set_baggage("user", "alice", Context()))
+    before = "tenant=acme," if isinstance(there, list) else ""
+    assert carrier == {"baggage": f"{before}user=alice"}
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [("a+b", "a+b"), ("u!id", "u!id"), ("a b", "a%20b"), ("a%b", "a%25b"), ("a=b,", "a%3Db%2C")],
+)
+def test_baggage_keys(propagator, key, written):
+    """A key that W3C has, a token, is written as it is; another one is coded."""
+    carrier = inject(propagator, baggage.set_baggage(key, "v", Context()))
+    assert carrier == {"baggage": f"{written}=v"}
+    assert baggage.get_all(propagator.extract(carrier, Context())) == {key: "v"}
+
+
+class Unprintable:
+    def __str__(self):
+        raise RuntimeError
+
+
+def test_baggage_of_any_type(propagator):
+    """What is no text never makes a request fail: it is written as text, or left out."""
+    context = Context()
+    for key, value in ((7, "x"), (Unprintable(), "x"), ("k", Unprintable()), ("n", None), ("", 1)):
+        context = baggage.set_baggage(key, value, context)
+    assert inject(propagator, context) == {"baggage": "7=x,n=None"}
+
+
 def test_baggage_limits_in(propagator):
     """At most 64 entries and 8192 bytes are read, and no entry is cut in half."""
     context, _ = extract(propagator, {"baggage": ",".join(f"k{n}=v" for n in range(100))})
@@ -342,6 +428,36 @@ def test_another_organisation(ours, theirs, continued):
     )
     assert span.is_valid is continued
     assert baggage.get_all(context) == {"a": "1"}
+
+
+@pytest.mark.parametrize("trace", ["", f"sentry-trace_id={B},", f"sentry-trace_id={A},"])
+@pytest.mark.parametrize("org", ["17", "18"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_organisation_counts_whatever_trace_it_stands_beside(trace, org, strict):
+    """As in sentry-sdk, `sentry-org_id` beside `sentry-trace` is that of its sender."""
+    settings = Settings.from_env(
+        {
+            "SENTRY_DSN": "https://key@o17.ingest.sentry.io/42",
+            "SENTRY_STRICT_TRACE_CONTINUATION": str(strict),
+        }
+    )
+    propagator = SentryPropagator(settings)
+    headers = {"sentry-trace": f"{A}-{SPAN}-1", "baggage": f"{trace}sentry-org_id={org}"}
+    _, span = extract(propagator, headers)
+    with sentry_sdk.new_scope() as scope:
+        dsn = settings.dsn
+        scope.set_client(sentry_sdk.Client(dsn=dsn, strict_trace_continuation=strict))
+        native = sentry_sdk.continue_trace(headers)
+    assert span.is_valid is (native.trace_id == A) is (org == "17")
+
+
+def test_the_organisation_of_another_traces_baggage(propagator):
+    """Beside a `traceparent` alone, baggage is that of its own trace and says nothing of others."""
+    headers = {"traceparent": f"00-{A}-{SPAN}-01"}
+    for trace, continued in ((A, False), (B, True)):
+        sentry = f"sentry-trace_id={trace},sentry-org_id=18"
+        _, span = extract(propagator, {**headers, "baggage": sentry})
+        assert span.is_valid is continued
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ library and OpenTelemetry's API alone (an import contract and a subprocess test 
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ from otel_sentry.propagation._client import (
 )
 from otel_sentry.propagation._headers import (
     format_baggage,
+    member,
+    members_of,
     parse_baggage,
     parse_sentry_trace,
     parse_traceparent,
@@ -111,19 +114,17 @@ class SentryPropagator(TextMapPropagator):
         traceparent = _first(_lines(carrier, "traceparent", getter))
         if not sentry_trace and not traceparent:
             return context
+        sentry = {
+            key[len(_SENTRY_PREFIX) :]: value
+            for key, value in entries
+            if key.startswith(_SENTRY_PREFIX)
+        }
         remote = _remote_span_context(
-            sentry_trace,
-            traceparent,
-            _lines(carrier, "tracestate", getter),
-            {
-                key[len(_SENTRY_PREFIX) :]: value
-                for key, value in entries
-                if key.startswith(_SENTRY_PREFIX)
-            },
+            sentry_trace, traceparent, _lines(carrier, "tracestate", getter), sentry
         )
         if remote is None:
             return context
-        if self._is_foreign(remote):
+        if self._is_foreign(remote, sentry.get("org_id", "")):
             return _without(remote.trace_id, context)
         return set_span_in_context(NonRecordingSpan(remote), context)
 
@@ -139,11 +140,7 @@ class SentryPropagator(TextMapPropagator):
         url = _url_towards(span, span_context.trace_state)
         if url and not self._may_receive(url):
             return
-        entries = [
-            (key, str(value))
-            for key, value in baggage.get_all(context).items()
-            if not key.startswith(_SENTRY_PREFIX)
-        ]
+        sentry: list[str] = []
         if span_context.is_valid:
             trace, parent = f"{span_context.trace_id:032x}", f"{span_context.span_id:016x}"
             sampled = sampled_flag(span_context)
@@ -156,21 +153,31 @@ class SentryPropagator(TextMapPropagator):
                 setter.set(carrier, "traceparent", f"00-{trace}-{parent}-{flags:02x}")
                 if span_context.trace_state:
                     setter.set(carrier, "tracestate", header_of(span_context.trace_state))
-            entries += [
-                (_SENTRY_PREFIX + key, value)
+            sentry = [
+                member(_SENTRY_PREFIX + key, value)
                 for key, value in self.dynamic_sampling_context(span_context).items()
             ]
-        header = format_baggage(entries)
+        ours = _application_members(context)
+        if not ours and not sentry:
+            return
+        beside = [
+            text
+            for key, text in members_of(_taken_baggage(carrier))
+            if key not in ours and not (sentry and key.startswith(_SENTRY_PREFIX))
+        ]
+        # Half a sampling context would tell the next service something else: it goes first.
+        header = format_baggage([*beside, *ours.values()], last=sentry)
         if header:
             setter.set(carrier, "baggage", header)
 
-    def _is_foreign(self, remote: SpanContext) -> bool:
+    def _is_foreign(self, remote: SpanContext, org_id: str) -> bool:
         """Return whether the trace comes from another Sentry organisation."""
         options = client_options()
-        context = getattr(remote.trace_state, "dynamic_sampling_context", None) or {}
+        if getattr(remote.trace_state, "dynamic_sampling_context", None) is None:
+            org_id = ""  # baggage of another trace, beside a `traceparent` alone
         return not may_continue(
             self._identity(options).get("org_id", ""),
-            context.get("org_id", ""),
+            org_id,
             strict=bool(
                 options.get("strict_trace_continuation") or self._settings.strict_trace_continuation
             ),
@@ -289,6 +296,31 @@ def _lines(carrier: CarrierT, name: str, getter: Getter[CarrierT]) -> list[str]:
         return [line for line in getter.get(carrier, name) or () if isinstance(line, str)]
     except Exception:  # noqa: BLE001 - ASGI's getter raises where bytes are no text
         return []
+
+
+def _application_members(context: Context | None) -> dict[str, str]:
+    """Return the application's entries of baggage as members, by key."""
+    members = {}
+    for key, value in baggage.get_all(context).items():
+        try:
+            name, text = str(key), str(value)
+        except Exception:  # noqa: BLE001, S112 - what it put there must not stop its request
+            continue
+        if name and not name.startswith(_SENTRY_PREFIX):
+            members[name] = member(name, text)
+    return members
+
+
+def _taken_baggage(carrier: Any) -> list[str]:
+    """Return the lines of ``baggage`` that the application has written, which ours replaces."""
+    if isinstance(carrier, MutableMapping):
+        for name in carrier:
+            if isinstance(name, str) and name.lower() == "baggage":
+                lines = _lines(carrier, name, default_getter)
+                if name != "baggage":
+                    del carrier[name]  # `Baggage`: there would be two
+                return lines
+    return []
 
 
 def _first(values: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 # https://develop.sentry.dev/sdk/foundations/trace-propagation/#header-sentry-trace
 _SENTRY_TRACE = re.compile(r"[ \t]*([0-9a-f]{32})-([0-9a-f]{16})(?:-([01]))?[ \t]*")
@@ -18,6 +18,9 @@ _SENTRY_TRACE = re.compile(r"[ \t]*([0-9a-f]{32})-([0-9a-f]{16})(?:-([01]))?[ \t
 _TRACEPARENT = re.compile(r"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # what quote() leaves as it is
+
+# A key of `baggage` (https://www.w3.org/TR/baggage/#key) but for %, which is how we write others.
+_TOKEN = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]+").fullmatch
 
 # https://www.w3.org/TR/baggage/#limits
 _MAX_BAGGAGE_BYTES = 8192
@@ -66,13 +69,42 @@ def _quote(text: str) -> str:
     return text if _UNRESERVED(text) else quote(text, safe="", errors="replace")
 
 
-def format_baggage(entries: Iterable[tuple[str, str]]) -> str:
-    """Write one ``baggage`` header; entries that W3C's limits leave no room for are left out."""
-    members: list[str] = []
-    left = _MAX_BAGGAGE_BYTES + 1  # the last entry needs no comma
-    for key, value in entries:
-        member = f"{_quote(key)}={_quote(value)}"
-        if len(member) < left and len(members) < _MAX_BAGGAGE_ENTRIES:
-            left -= len(member) + 1
-            members.append(member)
-    return ",".join(members)
+@lru_cache(maxsize=256)  # bound: as above
+def _quote_key(text: str) -> str:
+    return text if _TOKEN(text) else quote(text, safe="", errors="replace")
+
+
+def members_of(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Yield key and text of the members of ``baggage`` lines, with their properties."""
+    for line in lines:
+        for text in line.split(","):
+            key, found, _ = text.partition("=")
+            if found and key.strip():
+                yield unquote(key.strip()), text.strip()
+
+
+def member(key: str, value: str) -> str:
+    """Write one member of ``baggage``."""
+    return f"{_quote_key(key)}={_quote(value)}"
+
+
+def format_baggage(members: Sequence[str], last: Sequence[str] = ()) -> str:
+    """
+    Write one ``baggage`` header; members that W3C's limits leave no room for are left out.
+
+    Args:
+        members: Each as text.
+        last: Stand behind them, and have room first.
+    """
+    header = ",".join([*members, *last])
+    if len(header) <= _MAX_BAGGAGE_BYTES and len(members) + len(last) <= _MAX_BAGGAGE_ENTRIES:
+        return header
+    left, room = _MAX_BAGGAGE_BYTES + 1, _MAX_BAGGAGE_ENTRIES  # the last needs no comma
+    kept: tuple[list[str], list[str]] = ([], [])
+    for some, into in zip((last, members), kept, strict=True):
+        for one in some:
+            if len(one) < left and room:
+                left -= len(one) + 1
+                room -= 1
+                into.append(one)
+    return ",".join(kept[1] + kept[0])
