@@ -106,13 +106,13 @@ class Capture:
             return
         if lost > 0:
             count_lost(reason, transactions=0, spans=lost)
-        envelope = Envelope(
-            headers={
-                "event_id": event["event_id"],
-                "sent_at": format_timestamp(datetime.now(timezone.utc)),
-                "trace": dict(dynamic_sampling_context),
-            }
-        )
+        headers: dict[str, Any] = {
+            "event_id": event["event_id"],
+            "sent_at": format_timestamp(datetime.now(timezone.utc)),
+        }
+        if dynamic_sampling_context:  # as sentry-sdk does; else the head sent none
+            headers["trace"] = dict(dynamic_sampling_context)
+        envelope = Envelope(headers=headers)
         envelope.add_item(EncodedTransaction(event, transaction.spans))
         for attachment in hint.get("attachments") or ():
             envelope.add_item(attachment.to_envelope_item())

@@ -120,6 +120,13 @@ def test_a_token_in_the_path_goes_from_what_scopes_add(client):
     assert (crumb["message"], crumb["data"]) == ("mailed [Filtered]", {"to": "[Filtered]"})
 
 
+def test_no_sampling_context_is_no_header(client):
+    """As sentry-sdk has it, an envelope says nothing of a trace that came without one."""
+    Capture(Scrubber())(make_transaction(), {})
+    (envelope,) = client.transport.envelopes
+    assert set(envelope.headers) == {"event_id", "sent_at"}
+
+
 def test_what_the_process_says_of_itself_is_in_each_event(client, monkeypatch):
     """Arguments and runtime are serialised once, and again where they have changed."""
     capturing = Capture(Scrubber())

@@ -407,6 +407,29 @@ def test_an_incoming_context_is_frozen(propagator, headers, expected):
     assert {k[7:]: v for k, v in sent.items() if k.startswith("sentry-")} == expected
 
 
+@pytest.mark.parametrize("rate", [0.0, 1 / 3, 1.0])
+@pytest.mark.parametrize("headers", [{}, {"baggage": "a=1"}, {"baggage": f"sentry-trace_id={B}"}])
+def test_a_caller_that_defers_and_sends_no_context(propagator, rate, headers):
+    """Who decides makes the context, as sentry-sdk does: else nobody would know the rate."""
+    context, _ = extract(propagator, {"sentry-trace": f"{A}-{SPAN}", **headers})
+    provider = TracerProvider(sampler=SentrySampler(rate), shutdown_on_exit=False)
+    span = provider.get_tracer("test").start_span("job", context, SpanKind.SERVER)
+    carrier = inject(propagator, set_span_in_context(span, context))
+    sent = propagator.dynamic_sampling_context(span.get_span_context())
+    assert sent == {
+        "trace_id": A,
+        **IDENTITY,
+        "sampled": "true" if carrier["sentry-trace"].endswith("-1") else "false",
+        "sample_rate": f"{rate:.6g}",
+        "sample_rand": sent["sample_rand"],
+        "transaction": "job",
+    }
+    rate = float(sent["sample_rate"])
+    assert (float(sent["sample_rand"]) < rate) is (sent["sampled"] == "true")
+    told = entries(carrier["baggage"])
+    assert {key[7:]: it for key, it in told.items() if key.startswith("sentry-")} == sent
+
+
 @pytest.mark.parametrize("flag", ["-1", "-0", ""])
 def test_a_service_without_spans_passes_the_context_on(propagator, flag):
     """Where no span is made, and nothing decided, the context leaves as it came."""

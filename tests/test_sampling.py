@@ -81,7 +81,7 @@ def test_an_undecided_remote_parent_leaves_it_to_us(kind, rate):
     assert state.sampled is sampled
     assert state.sample_rate == rate
     assert state.sample_rand == SAMPLE_RAND
-    assert state.dynamic_sampling_context == {}, "nobody makes up a context for another's trace"
+    assert state.dynamic_sampling_context is None, "who decides makes it: none came"
     assert state.get("a") == "1"
     assert incoming.sampled is None
 
@@ -261,7 +261,7 @@ def test_tracestate(rate, header, context, expected):
     sampled, state = decide(SentrySampler(rate), parent(incoming))
     assert state.to_header() == expected
     assert ("th:" in expected) is sampled
-    passed_on = {**state.dynamic_sampling_context}
+    passed_on = {**(state.dynamic_sampling_context or {})}
     decided = {key: passed_on.pop(key, None) for key in ("sampled", "sample_rate", "sample_rand")}
     assert passed_on == {key: it for key, it in context.items() if key != "sample_rand"}
     assert incoming.dynamic_sampling_context is context

@@ -23,6 +23,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator
 from otel_sentry.sampling import SentrySampler, build_sampler, parse_rules, sentry_sampler
 from otel_sentry.sampling.outcome import Outcome
@@ -229,17 +230,24 @@ def test_without_the_wish_nothing_unsampled_is_sent(record):
     assert kept.asked == ["GET"] * record
 
 
+NEVER = Options()
+NEVER.traces_sampler = lambda _: 0
+
+
 @pytest.mark.parametrize(
     ("sampler", "context", "sent"),
     [
         (SentrySampler(0.5, parse_rules("GET=0"), record_unsampled=True), None, False),
         (SentrySampler(0.0, parse_rules("other=1"), record_unsampled=True), None, True),
         (SentrySampler(1.0, record_unsampled=True), remote(False), True),
+        (SentrySampler(1.0, parse_rules("GET=0"), record_unsampled=True), remote(False), False),
+        (SentrySampler(1.0, parse_rules("GET=0.1"), record_unsampled=True), remote(False), True),
+        (SentrySampler(1.0, options=NEVER, record_unsampled=True), remote(False), False),
         (SentrySampler(0.0, record_unsampled=True), remote(None), True),
     ],
 )
 def test_a_rate_of_zero_that_someone_chose_stays_zero(sampler, context, sent):
-    """A rule that says 0 means never; the base rate, or a caller, leaves the outcome to decide."""
+    """A chosen 0 means never, whoever left it out; else the outcome decides."""
     kept = Kept(sampler, Outcome(0))
     kept.request(status=ERROR, context=context)
     assert len(kept.sent()) == sent

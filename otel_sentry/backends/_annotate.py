@@ -15,7 +15,7 @@ from opentelemetry.trace import Link, SpanKind, Status
 
 from otel_sentry.backends._noise import NoiseFilter
 from otel_sentry.backends._scopes import ScrubbedScopes
-from otel_sentry.trace_state import RANDOM_BITS, SentryTraceState, parse_ot
+from otel_sentry.trace_state import SentryTraceState, parse_ot, rate_of, share_of
 from otel_sentry.transactions.translate import Translator, kind_of
 
 if TYPE_CHECKING:
@@ -126,18 +126,6 @@ def sample_rate(span_context: SpanContext) -> float | None:
             return state.sample_rate
         frozen = state.dynamic_sampling_context
         if frozen and "sample_rate" in frozen:
-            return _share(frozen["sample_rate"])
+            return share_of(frozen["sample_rate"])
     ot = state.get("ot") if state else None
-    th = parse_ot(ot).get("th", "") if ot else ""
-    try:
-        return 1 - int(th.ljust(RANDOM_BITS // 4, "0"), 16) / 2**RANDOM_BITS if th else None
-    except ValueError:
-        return None
-
-
-def _share(text: str) -> float | None:
-    try:
-        share = float(text)
-    except ValueError:
-        return None
-    return share if 0.0 <= share <= 1.0 else None
+    return rate_of(parse_ot(ot).get("th", "")) if ot else None

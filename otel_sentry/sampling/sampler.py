@@ -143,11 +143,7 @@ class SentrySampler(Sampler):
     ) -> SamplingResult:
         """Follow a parent that is not sampled."""
         state = parent.trace_state
-        if (
-            self._record_unsampled
-            and (parent.is_remote or parent_span.is_recording())
-            and not (kind is _CLIENT and self._talks_to_broker(parent_span))
-        ):
+        if self._record_unsampled and self._may_matter(parent_span, parent, name, kind, attributes):
             return SamplingResult(Decision.RECORD_ONLY, attributes, state)
         if kind is _CLIENT and attributes:
             state = towards(state, attributes)
@@ -165,6 +161,22 @@ class SentrySampler(Sampler):
         except Exception as error:  # noqa: BLE001 - raised here, it would end the request
             report("leaving a trace out", error)
 
+    def _may_matter(
+        self,
+        parent_span: Span,
+        parent: SpanContext,
+        name: str,
+        kind: SpanKind | None,
+        attributes: Attributes,
+    ) -> bool:
+        """Return whether a span is recorded for its outcome, below a parent that is not sampled."""
+        if kind is _CLIENT and self._talks_to_broker(parent_span):
+            return False
+        if not parent.is_remote:
+            return parent_span.is_recording()
+        context = getattr(parent.trace_state, "dynamic_sampling_context", None)
+        return self._chosen_rate(name, kind or SpanKind.INTERNAL, attributes, context) != 0
+
     def _talks_to_broker(self, parent: Any) -> bool:
         if self._keep_plumbing or getattr(parent, "kind", None) is not SpanKind.PRODUCER:
             return False
@@ -180,7 +192,9 @@ class SentrySampler(Sampler):
         incoming: TraceState,
     ) -> SamplingResult:
         kind = kind or SpanKind.INTERNAL
-        context = getattr(incoming, "dynamic_sampling_context", None)
+        # A caller that defers and sent none leaves it to us, too, as to sentry-sdk: else nobody
+        # would be told the rate.
+        context = getattr(incoming, "dynamic_sampling_context", None) or None
         chosen = self._chosen_rate(name, kind, attributes, context)
         rate = self._rate if chosen is None else chosen
         ot = parse_ot(incoming.get("ot", "")) if incoming else {}

@@ -12,11 +12,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from sentry_conventions.attributes import ATTRIBUTE_METADATA
 
 from otel_sentry import backends
-from otel_sentry.backends._annotate import Annotator
+from otel_sentry.backends._annotate import Annotator, sample_rate
 from otel_sentry.backends._encode import Encoder
 from otel_sentry.backends.sentry_otlp import rate_limit
 from otel_sentry.cli.tail.receiver import Receiver, Response
@@ -232,6 +232,17 @@ def test_annotations_are_those_of_the_client(make_bridge):
         scope.set_client(sentry_sdk.Client(dsn=dsn, release="app@2", environment="staging"))
         assert told() == {"app@2", "staging"}
     assert told() == {"shop@1", "production"}
+
+
+@pytest.mark.parametrize(
+    ("th", "rate"),
+    [("8", 0.5), ("0", 1.0), ("f" * 20, None), ("-1", None), ("c_0", None), ("zz", None)],
+)
+def test_the_rate_of_a_threshold(th, rate):
+    """Of a trace of another service a well-formed threshold tells the rate, and nothing else."""
+    state = TraceState([("ot", f"th:{th}")])
+    context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(1), trace_state=state)
+    assert sample_rate(context) == rate
 
 
 def test_annotations_are_names_of_today(monkeypatch, make_bridge):
