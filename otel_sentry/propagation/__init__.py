@@ -42,7 +42,7 @@ from otel_sentry.propagation._client import (
 )
 from otel_sentry.propagation._headers import (
     format_baggage,
-    member,
+    members,
     members_of,
     parse_baggage,
     parse_sentry_trace,
@@ -72,6 +72,7 @@ FIELDS = ("traceparent", "tracestate", "sentry-trace", "baggage")
 """The headers that a trace travels in."""
 
 _SENTRY_PREFIX = "sentry-"
+_SPELLINGS = ("baggage", "Baggage", "BAGGAGE")  # in carriers that tell them apart
 _EVERYWHERE = [".*"]  # sentry-sdk's default of trace_propagation_targets
 
 
@@ -153,11 +154,8 @@ class SentryPropagator(TextMapPropagator):
                 setter.set(carrier, "traceparent", f"00-{trace}-{parent}-{flags:02x}")
                 if span_context.trace_state:
                     setter.set(carrier, "tracestate", header_of(span_context.trace_state))
-            sentry = [
-                member(_SENTRY_PREFIX + key, value)
-                for key, value in self.dynamic_sampling_context(span_context).items()
-            ]
-        ours = _application_members(context)
+            sentry = members(self.dynamic_sampling_context(span_context), _SENTRY_PREFIX)
+        ours = _application_entries(context)
         if not ours and not sentry:
             return
         beside = [
@@ -166,7 +164,7 @@ class SentryPropagator(TextMapPropagator):
             if key not in ours and not (sentry and key.startswith(_SENTRY_PREFIX))
         ]
         # Half a sampling context would tell the next service something else: it goes first.
-        header = format_baggage([*beside, *ours.values()], last=sentry)
+        header = format_baggage([*beside, *members(ours)], last=sentry)
         if header:
             setter.set(carrier, "baggage", header)
 
@@ -298,27 +296,27 @@ def _lines(carrier: CarrierT, name: str, getter: Getter[CarrierT]) -> list[str]:
         return []
 
 
-def _application_members(context: Context | None) -> dict[str, str]:
-    """Return the application's entries of baggage as members, by key."""
-    members = {}
+def _application_entries(context: Context | None) -> dict[str, str]:
+    """Return the application's baggage, as far as it can be text."""
+    entries = {}
     for key, value in baggage.get_all(context).items():
         try:
             name, text = str(key), str(value)
         except Exception:  # noqa: BLE001, S112 - what it put there must not stop its request
             continue
         if name and not name.startswith(_SENTRY_PREFIX):
-            members[name] = member(name, text)
-    return members
+            entries[name] = text
+    return entries
 
 
 def _taken_baggage(carrier: Any) -> list[str]:
     """Return the lines of ``baggage`` that the application has written, which ours replaces."""
-    if isinstance(carrier, MutableMapping):
-        for name in carrier:
-            if isinstance(name, str) and name.lower() == "baggage":
+    if isinstance(carrier, (dict, MutableMapping)):  # a dict is told faster
+        for name in _SPELLINGS:
+            if name in carrier:
                 lines = _lines(carrier, name, default_getter)
                 if name != "baggage":
-                    del carrier[name]  # `Baggage`: there would be two
+                    del carrier[name]  # there would be two
                 return lines
     return []
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 # https://develop.sentry.dev/sdk/foundations/trace-propagation/#header-sentry-trace
 _SENTRY_TRACE = re.compile(r"[ \t]*([0-9a-f]{32})-([0-9a-f]{16})(?:-([01]))?[ \t]*")
@@ -83,9 +83,9 @@ def members_of(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
                 yield unquote(key.strip()), text.strip()
 
 
-def member(key: str, value: str) -> str:
-    """Write one member of ``baggage``."""
-    return f"{_quote_key(key)}={_quote(value)}"
+def members(entries: Mapping[str, str], prefix: str = "") -> list[str]:
+    """Write entries as members of ``baggage``, with a prefix before their keys."""
+    return [f"{_quote_key(prefix + key)}={_quote(value)}" for key, value in entries.items()]
 
 
 def format_baggage(members: Sequence[str], last: Sequence[str] = ()) -> str:
