@@ -215,6 +215,9 @@ def test_memory_is_bounded(scrubber):
         ('Authorization: Digest username="a", response="b"', "Authorization: [Filtered]"),
         ("Cookie: theme=dark; a=b\r\nHost: h", "Cookie: [Filtered]\r\nHost: h"),
         ('Cookie: a="b"; c=d', "Cookie: [Filtered]"),
+        ("cookie=none; sid=hunter2", "cookie=none; sid=[Filtered]"),
+        ("Cookie: None; token=abc", "Cookie: None; token=[Filtered]"),
+        ("cookie=a=b; c=d", "cookie=[Filtered]"),
         ("curl -H 'Cookie: a=b; c=d' http://h", "curl -H 'Cookie: [Filtered]' http://h"),
         ('{"Cookie": "a=b; c=d", "Host": "h"}', '{"Cookie": [Filtered], "Host": "h"}'),
         ("X-Api-Key: abc\nHost: h", "X-Api-Key: [Filtered]\nHost: h"),
@@ -866,6 +869,10 @@ HOSTILE = {
     "encoded mails": "a%40a.",
     "IBANs": "GB82 WEST ",
     "SQL values": 'values "',
+    "placeholders of cookies": "cookie=none<",
+    "values of cookies": "cookie=x<",
+    "cookies in brackets": "cookie: [];a,",
+    "many cookies": "cookie=x;a<",
 }
 
 

@@ -130,7 +130,8 @@ VALUE = re.compile(
     re.DOTALL,
 )
 CALL = re.compile(r"[A-Za-z_][\w.]{0,100}(?=[(\[{])")  # password=SecretStr('...')
-COOKIES = re.compile(r"[^\s&;,\"']+(?:;\s?[^\s;=\"']+=[^\s;\"']*)+")
+# The rest of a header, and in group 1 the cookies behind the first one; it matches everywhere.
+COOKIES = re.compile(r"[^\s&;,\"']*((?:;\s?[^\s;=\"']+=[^\s;\"']*)*)")
 WHOLE_LINE = re.compile("authorization|cookie", re.IGNORECASE)
 LINE = re.compile(rf"\[Filtered\]|{QUOTED}|(?:=\"[^\"\r\n]*\"|[^\r\n\"'])*", re.DOTALL)
 # What stands for a value, or says that there is none.

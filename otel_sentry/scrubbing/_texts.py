@@ -138,7 +138,7 @@ class Texts:
 
     def _without_pairs(self, text: str, rules: list[str]) -> str:
         parts: list[str] = []
-        done = 0
+        done = looked = 0  # up to where the text was removed or copied; searched for cookies
         match = shapes.KEY.search(text)
         while match is not None:
             end = match.end()
@@ -149,8 +149,10 @@ class Texts:
                 is_header = shapes.WHOLE_LINE.search(key) is not None
                 value = shapes.LINE if is_header and match[2] == ":" else shapes.VALUE
                 end, is_secret = _end_of_value(text, end, value)
-                if is_header and (cookies := shapes.COOKIES.match(text, match.end())):
-                    end = max(end, cookies.end())
+                if is_secret and is_header and match.end() >= looked:
+                    cookies = shapes.COOKIES.match(text, match.end())
+                    looked = cookies.end() if cookies else end
+                    end = max(end, looked) if cookies and cookies[1] else end
                 if is_secret:
                     parts += (text[done : match.end()], FILTERED)
                     done = end
