@@ -873,6 +873,18 @@ HOSTILE = {
     "values of cookies": "cookie=x<",
     "cookies in brackets": "cookie: [];a,",
     "many cookies": "cookie=x;a<",
+    "cookies with braces": "cookie: ={",
+    "authorization": "authorization=A a ",
+    "values behind brackets": "token=a(),",
+    "alignment": "token" + " " * 40,
+    "escapes": r"\ntoken \n",
+    "encoded shapes": "%20sk-eyJaaaaaaaa",
+    "colours": "\x1b[1;",
+    "printed colours": r"\x1b[1mtoken\x1b[",
+    "blocks": "token:\n a\n",
+    "empty blocks": "token:\n\n",
+    "nested blocks": "token:\n  - token:\n  ",
+    "wide blocks": " " * 30 + "pin:\n",
 }
 
 

@@ -15,6 +15,7 @@ _TOKEN = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{\d*,?\d*\}|\(\?<?[=!]|\(\?(?:[aimsx-]*:)|\(|\)|.", re.DOTALL
 )
 _ONE_CHARACTER = re.compile(r"\\[wds]|\[(?!\^)(?:\\.|[^\]\\])*\]|[^\\\[\](){}.*+?|^$]")
+ESCAPE = r"\\[nrt]|%[0-9A-Fa-f]{2}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def _look(kind: str, inside: list[str], translation: _Translation) -> None:
     elif kind == "(?=":
         translation.keep(text, behind=True)
     elif kind == "(?<!" and _ONE_CHARACTER.fullmatch(text):
-        translation.keep(f"^|{_none_of(text)}", behind=False)
+        # Of a printed or encoded text, letters that end an escape stand before a word.
+        escapes = f"{ESCAPE}|" if r"\w" in "".join(inside) else ""
+        translation.keep(f"{escapes}^|{_none_of(text)}", behind=False)
 
 
 def _none_of(character: str) -> str:

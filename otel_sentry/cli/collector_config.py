@@ -8,6 +8,8 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from otel_sentry.cli._re2 import ESCAPE, translate
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
@@ -30,28 +32,30 @@ _TEXTS = {
 
 # These shapes compare parts with each other, or look far ahead: written for RE2 by hand. Which
 # groups stay before and behind the secret is said beside the pattern.
+_START = rf"(?:{ESCAPE}|^|\W)"
+_DASHED = rf"({ESCAPE}|^|[^\w-])"
 _SPACE = r"(?:\s|%20|\+){1,4}"
 _CREDENTIAL = r"[\w.~+/=:-]"
 _BY_HAND = (
-    (rf"\b((?i:bearer){_SPACE}){_CREDENTIAL}{{6,}}", "${1}"),
+    (rf"({_START}(?i:bearer){_SPACE}){_CREDENTIAL}{{6,}}", "${1}"),
     (
         (
-            rf"\b((?i:basic|digest|token){_SPACE})"
+            rf"({_START}(?i:basic|digest|token){_SPACE})"
             rf"(?:{_CREDENTIAL}{{0,80}}[\d=]|[\w.~+/:-]*[a-z][A-Z]){_CREDENTIAL}{{3,}}"
         ),
         "${1}",
     ),
     (
         (
-            r"(^|[^\w-])(?:4\d{12}|4\d{15}|4\d{18}|(?:5[0-8]|2[2-7]|6\d|35)\d{14}"
+            _DASHED + r"(?:4\d{12}|4\d{15}|4\d{18}|(?:5[0-8]|2[2-7]|6\d|35)\d{14}"
             r"|(?:5[06-8]|6\d)\d{15,17}|3[47]\d{13}|3[0689]\d{12}"
             r"|[2-6]\d{3}(?:[ +-]\d{4}){2}[ +-]\d{2,4}(?:[ +-]\d{3})?"
             r"|3\d{3}[ +-]\d{6}[ +-]\d{4,5})($|[^\w-])"
         ),
         "${1}|${2}",
     ),
-    (r"(^|[^\w-])\d{3}-\d{2}-\d{4}($|[^\w-])", "${1}|${2}"),
-    (r"\b[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b", ""),
+    (_DASHED + r"\d{3}-\d{2}-\d{4}($|[^\w-])", "${1}|${2}"),
+    (rf"({_START})" + r"[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b", "${1}"),
 )
 # A value; not what stands for one (?, %s, :name) nor [Filtered]. What follows a comma or a quote
 # without a space belongs to it.
@@ -169,7 +173,6 @@ def _replace(function: str, target: str, pattern: str, replacement: str) -> str:
 
 def _patterns() -> Iterator[tuple[str, str]]:
     """Yield the patterns of secrets, and what their matches become."""
-    from otel_sentry.cli._re2 import translate
     from otel_sentry.scrubbing import FILTERED
     from otel_sentry.scrubbing._shapes import SHAPES
 
@@ -177,7 +180,7 @@ def _patterns() -> Iterator[tuple[str, str]]:
     yield _pairs(), f"${{1}}{FILTERED}"
     yield rf"(--?{_sensitive_names()}\s{{1,4}})[^\s\[-]\S*", f"${{1}}{FILTERED}"
     for _, needle, shape in SHAPES:
-        pattern = shape.pattern
+        pattern = shape[0].pattern
         if needle not in pattern.replace("\\", ""):
             # The SDK tries the shape only on a text with the needle.
             pattern = rf"(?<={re.escape(needle)}(?s:.*?))(?:{pattern})"
@@ -194,7 +197,7 @@ def _sensitive_names() -> str:
 
     words = sorted(SENSITIVE_WORDS)
     return (
-        rf"(?:(?:(?i:^|[^a-z]|%[0-9a-f][0-9a-f])(?i:{'|'.join(words)})"
+        rf"(?:(?:(?i:^|[^a-z]|{ESCAPE})(?i:{'|'.join(words)})"
         rf"|[a-z0-9](?:{_capitalised(words)}))(?:[A-Z0-9._%-][\w.%-]*)?|{_phrases()}[\w.%-]*)"
     )
 
@@ -203,7 +206,7 @@ def _pairs() -> str:
     """Return the pattern of ``key=value``, ``"key": "value"`` and the like inside a text."""
     return (
         rf"({_sensitive_names()}"
-        r"(?:\[[\w-]{0,40}\])?\\?[\"']?[\])]?\s{0,4}(?:=>|[=!]?=|:)\s{0,4})" + _VALUE
+        r"(?:\[[\w-]{0,40}\])?\\?[\"']?[\])]?\s{0,40}(?:=>|[=!]?=|:)\s{0,40})" + _VALUE
     )
 
 

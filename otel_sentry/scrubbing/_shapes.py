@@ -6,11 +6,27 @@ import re
 
 NAME = re.compile(r"(?:b')?[\w.-]+'?")
 
+# Where a word begins, and where one with a dash in it does.
+_WORD = r"(?<!\w)"
+_DASHED = r"(?<![\w-])"
+# Where a text was printed or encoded, letters stand there: those that end an escape, \n or %20.
+_NOT_INSIDE = r"(?!(?<=%)[0-9A-Fa-f]{2})"
+_BEHIND = r"(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})"
+
+
+def _both(pattern: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return the expression for plain texts, and the slower one for those with escapes."""
+    escaped = pattern
+    for start in (_WORD, _DASHED):
+        escaped = escaped.replace(start, f"(?:{start}{_NOT_INSIDE}|{_BEHIND})")
+    return re.compile(pattern), re.compile(escaped)
+
+
 # The secrets that their shape gives away, each with a text that must be there for it to match: a
 # plain search is much cheaper than a regular expression. Every quantifier is bounded, or starts
 # where no other match of it starts, so that no text takes more than linear time.
 SHAPES = tuple(
-    (rule, needle, re.compile(pattern))
+    (rule, needle, _both(pattern))
     for rule, needle, pattern in (
         # First, because it must not find what another one left: SQLAlchemy's errors.
         (
@@ -53,7 +69,7 @@ SHAPES = tuple(
                 r"(?:[^-]|-(?!----END)){0,20000}(?:-----END[A-Z ]{0,60}-----)?"
             ),
         ),
-        ("jwt", "eyJ", r"(?<![\w-])eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"),
+        ("jwt", "eyJ", _DASHED + r"eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"),
         (
             "url_credentials",
             "//",
@@ -77,31 +93,32 @@ SHAPES = tuple(
             "%40",
             r"(?:[\w.+-]|%2[Bb]){1,64}%40(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}(?![\w-])",
         ),
-        ("vendor_key", "sk", r"\bsk(?:_live_|_test_|-)[\w-]{16,}|\brk_live_\w{16,}"),
-        ("vendor_key", "gh", r"\bgh[pousr]_\w{20,}"),
-        ("vendor_key", "github_pat_", r"\bgithub_pat_\w{20,}"),
-        ("vendor_key", "glpat-", r"\bglpat-[\w-]{16,}"),
-        ("vendor_key", "sntry", r"\bsntry[su]_[\w+/=]{20,}"),
-        ("vendor_key", "xox", r"\bxox[abprs]-[\w-]{10,}"),
-        ("vendor_key", "AIza", r"\bAIza[\w-]{35}"),
-        ("vendor_key", "AKIA", r"\bAKIA[0-9A-Z]{16}\b"),
+        ("vendor_key", "sk", _WORD + r"sk(?:_live_|_test_|-)[\w-]{16,}"),
+        ("vendor_key", "rk_live_", _WORD + r"rk_live_\w{16,}"),
+        ("vendor_key", "gh", _WORD + r"gh[pousr]_\w{20,}"),
+        ("vendor_key", "github_pat_", _WORD + r"github_pat_\w{20,}"),
+        ("vendor_key", "glpat-", _WORD + r"glpat-[\w-]{16,}"),
+        ("vendor_key", "sntry", _WORD + r"sntry[su]_[\w+/=]{20,}"),
+        ("vendor_key", "xox", _WORD + r"xox[abprs]-[\w-]{10,}"),
+        ("vendor_key", "AIza", _WORD + r"AIza[\w-]{35}"),
+        ("vendor_key", "AKIA", _WORD + r"AKIA[0-9A-Z]{16}\b"),
     )
 )
 SPACE = r"(?:\s|%20|\+){1,4}"
 SCHEME = rf"(?i:bearer|basic|digest|token){SPACE}"
 # In prose these words are followed by words; a credential has a digit, an = or camelCase.
-BEARER = re.compile(
-    rf"\b((?i:bearer){SPACE}(?!(?:tokens?|auth\w*|credentials?|header|realm|scheme)\b)"
+BEARER = _both(
+    rf"{_WORD}((?i:bearer){SPACE}(?!(?:tokens?|auth\w*|credentials?|header|realm|scheme)\b)"
     rf"|(?i:basic|digest|token){SPACE}(?=[A-Za-z.:+/~_-]{{0,80}}(?:[\d=]|[a-z][A-Z])))"
     r"[\w.~+/=:-]{6,}"
 )
-CARD = re.compile(
-    r"(?<![\w-])(?<!\d\.)(?:[2-6]\d{12,18}"
+CARD = _both(
+    _DASHED + r"(?<!\d\.)(?:[2-6]\d{12,18}"
     r"|[2-6]\d{3}([ +-])\d{4}\1\d{4}\1\d{2,4}(?:\1\d{3})?"
     r"|3\d{3}([ +-])\d{6}\2\d{4,5})(?![\w-]|\.\d)"
 )
-SOCIAL_SECURITY = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
-IBAN = re.compile(r"\b[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b")
+SOCIAL_SECURITY = _both(_DASHED + r"\d{3}-\d{2}-\d{4}(?![\w-])")
+IBAN = _both(_WORD + r"[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b")
 # What the networks issue: an id of a database is rarely a card number, too.
 NETWORKS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[0-8]|2[2-7]|6\d|35)\d{14}|(?:5[06-8]|6\d)\d{15,17}"
@@ -111,9 +128,12 @@ NETWORKS = re.compile(
 # `key=value`, `key: value`, `"key": "value"` inside a text, an URL or a form; `--key value`.
 KEY = re.compile(
     r"(?<![\w.%-])(?:"
-    r"([\w.%-]+(?:\[[\w-]{0,40}\]){0,3})\\{0,7}[\"']?[\])]?\s{0,4}(=>|[=:!]=+|=|:(?!//|:))\s{0,4}"
+    r"([\w.%-]+(?:\[[\w-]{0,40}\]){0,3})\\{0,7}[\"']?[\])]?\s{0,40}"
+    r"(=>|[=:!]=+|=|:(?!//|:))\s{0,40}"
     r"|(--?[\w.-]+)\s{1,4}(?![\s-]))"
 )
+# A line break as it is printed, or another escape, whose letters look like the key's first ones.
+ESCAPED_START = re.compile(r"[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}")
 SECOND_WORDS = frozenset({"Key", "Number", "key", "keys", "number"})  # API key: ...
 QUOTED = (
     r"\\\"(?:[^\"\\]|\\\\(?:\\.)?|\\[^\"\\])*(?:\\\")?"  # JSON inside a JSON string
@@ -129,11 +149,16 @@ VALUE = re.compile(
     rf"|(?:{SCHEME})?{BARE}+(?:{ON})*",
     re.DOTALL,
 )
+REST = re.compile(rf"{BARE}*(?:{ON})*")  # a value goes on behind its brackets
 CALL = re.compile(r"[A-Za-z_][\w.]{0,100}(?=[(\[{])")  # password=SecretStr('...')
 # The rest of a header, and in group 1 the cookies behind the first one; it matches everywhere.
 COOKIES = re.compile(r"[^\s&;,\"']*((?:;\s?[^\s;=\"']+=[^\s;\"']*)*)")
 WHOLE_LINE = re.compile("authorization|cookie", re.IGNORECASE)
-LINE = re.compile(rf"\[Filtered\]|{QUOTED}|(?:=\"[^\"\r\n]*\"|[^\r\n\"'])*", re.DOTALL)
+LINE = re.compile(
+    rf"\[Filtered\]|{QUOTED}|(?:=\"[^\"\r\n]*\"|=\{{[^{{}}\r\n]*\}}|[^\r\n\"'])*", re.DOTALL
+)
+# Authorization in a log line: any scheme, and what stands behind it.
+HEADER = re.compile(rf"[A-Z][A-Za-z0-9-]{{1,30}} {BARE}+(?:{ON})*|{VALUE.pattern}", re.DOTALL)
 # What stands for a value, or says that there is none.
 PLACEHOLDER = re.compile(
     r"(?:\?\d*|%s|%\(\w+\)s|\$\d+|:[a-z_]\w*|(?i:none|null|true|false)"
@@ -151,7 +176,7 @@ OTHER_KEY = re.compile(
     r"(?<!/)<([A-Za-z][\w:.-]{0,100})(?:\s[^<>]{0,300})?(?<!/)>"
     rf"|\bname=\\?\"([^\"\\\r\n]{{1,100}})\\?\"(?:(?!{_NEW_LINE}{{2}}).){{0,300}}?{_NEW_LINE}{{2}}"
     r"|(?:%(?:25){0,3}[0-9A-Fa-f]{2}|(?<![\w%.-]))([A-Za-z_][\w.-]{0,60})%(?:25){0,3}3[Dd]"
-    r"|[\[(]\s{0,4}b?\\?[\"'](-{0,2}[\w.-]{1,100})\\?[\"'],\s{0,4}(?=b?\\?[\"'])"
+    r"|[\[(]\s{0,40}b?\\?[\"'](-{0,2}[\w.-]{1,100})\\?[\"'],\s{0,40}(?=b?\\?[\"'])"
     r"|(?:name|key)\\?[\"']?\s?[:=]\s?\\?[\"']?([\w.-]{1,100})\\?[\"']?,\s{0,4}"
     r"\\?[\"']?value\\?[\"']?\s?[:=]\s?"
     r"|'loc':[^{}]{0,500}?'(input)':\s",
@@ -162,6 +187,9 @@ ENCODED_END = re.compile(r"%(?:25){0,3}(?:26|23|3[Bb])|[^\w.~%+*!-]|\Z")
 
 # What errors quote of a statement, and what stands behind it.
 STATEMENTS_WITHIN = (("[SQL: ", ("]\n",)), ("LINE 1: ", ("\n",)))
+
+# Colours of a terminal, as they are and as they are printed.
+COLOUR = re.compile(r"(?:\x1b|\\x1b|\\u001b)\[[\d;:]*m|\x1b")
 
 # Keys of a cache: words between separators, and which of them are ids.
 KEY_PARTS = re.compile(r"(, |[:/|. _-])")

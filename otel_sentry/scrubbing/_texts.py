@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from otel_sentry.scrubbing._keys import Keys
 
 _OPENING = frozenset("[{(")
+_MAX_INDENT = 100
+# How the value of a header is written, by the separator; else as shapes.HEADER.
+_HEADERS = {None: shapes.VALUE, ":": shapes.LINE}
 
 
 class Texts:
@@ -41,12 +44,17 @@ class Texts:
         if len(text) > shapes.MAX_TEXT:
             return _cut(text, self.text)
         rules: list[str] = list(text.rules) if isinstance(text, Removed) else []
+        plain = shapes.COLOUR.sub("", text) if "\x1b" in text or "1b[" in text else text
+        scrubbed = self._without_secrets(plain, rules)
+        return self._marked(text, text if scrubbed == plain else scrubbed, rules, self.clean)
+
+    def _without_secrets(self, text: str, rules: list[str]) -> str:
         scrubbed = self._statements_within(text, rules)
         if "=" in scrubbed or ":" in scrubbed or " -" in scrubbed or scrubbed[:1] == "-":
             scrubbed = self._without_pairs(scrubbed, rules)
         if "<" in scrubbed or "%" in scrubbed or "," in scrubbed or 'name="' in scrubbed:
             scrubbed = self._without_other_pairs(scrubbed, rules)
-        return self._marked(text, without_shapes(scrubbed, rules), rules, self.clean)
+        return without_shapes(scrubbed, rules)
 
     def source(self, text: str) -> str:
         """Return a line of source code without secrets: ``token = read()`` holds none."""
@@ -143,22 +151,32 @@ class Texts:
         while match is not None:
             end = match.end()
             key = _key(match)
-            rule = self._keys.rule_of(key)
+            rule = self._keys.rule_of(key) or self._rule_behind_escape(match, key)
             if rule:
                 # These headers have values with spaces, commas and pairs inside.
                 is_header = shapes.WHOLE_LINE.search(key) is not None
-                value = shapes.LINE if is_header and match[2] == ":" else shapes.VALUE
+                value = _HEADERS.get(match[2], shapes.HEADER) if is_header else shapes.VALUE
                 end, is_secret = _end_of_value(text, end, value)
-                if is_secret and is_header and match.end() >= looked:
-                    cookies = shapes.COOKIES.match(text, match.end())
-                    looked = cookies.end() if cookies else end
-                    end = max(end, looked) if cookies and cookies[1] else end
                 if is_secret:
+                    end = max(end, _end_of_block(match))
+                    if is_header and match.end() >= looked:
+                        cookies = shapes.COOKIES.match(text, match.end())
+                        looked = cookies.end() if cookies else end
+                        end = max(end, looked) if cookies and cookies[1] else end
                     parts += (text[done : match.end()], FILTERED)
                     done = end
                     rules.append(rule)
             match = shapes.KEY.search(text, end)
         return "".join((*parts, text[done:])) if parts else text
+
+    def _rule_behind_escape(self, match: re.Match[str], key: str) -> str:
+        """Return the rule of a key that begins behind an escape: a printed line break."""
+        start = match.start()
+        if start and match.string[start - 1] == "\\":
+            escape = shapes.ESCAPED_START.match(key)
+            if escape:
+                return self._keys.rule_of(key[escape.end() :])
+        return ""
 
     def _without_other_pairs(self, text: str, rules: list[str]) -> str:
         """Take values out of XML elements, multipart forms and encoded query strings."""
@@ -181,17 +199,24 @@ class Texts:
 
 def without_shapes(text: str, rules: list[str]) -> str:
     """Return ``text`` without what its shape gives away; append the rules that found something."""
+    way = "\\" in text or "%" in text  # escapes, which stand before a word like letters of it
     for rule, needle, shape in shapes.SHAPES:
         if needle in text:
-            text, count = shape.subn(FILTERED, text)
+            text, count = shape[way].subn(FILTERED, text)
             if count:
                 rules.append(rule)
     before = text
     if " " in text or "+" in text or "%20" in text:
-        text = shapes.BEARER.sub(rf"\1{FILTERED}", text)
+        text = shapes.BEARER[way].sub(rf"\1{FILTERED}", text)
         if text != before:
             rules.append("bearer")
-    return _without_numbers(text, rules)
+    for rule, needle, shape, replace in _NUMBERS:
+        if needle in text:
+            scrubbed = shape[way].sub(replace, text)
+            if scrubbed != text:
+                rules.append(rule)
+                text = scrubbed
+    return text
 
 
 def is_card(text: str) -> bool:
@@ -202,16 +227,6 @@ def is_card(text: str) -> bool:
     digits = [int(character) for character in text]
     doubled = [2 * digit - 9 * (digit > 4) for digit in digits[-2::-2]]  # noqa: PLR2004
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def _without_numbers(text: str, rules: list[str]) -> str:
-    for rule, needle, shape, replace in _NUMBERS:
-        if needle in text:
-            scrubbed = shape.sub(replace, text)
-            if scrubbed != text:
-                rules.append(rule)
-                text = scrubbed
-    return text
 
 
 def _without_card(match: re.Match[str]) -> str:
@@ -276,14 +291,41 @@ def _end_of_value(text: str, start: int, value: re.Pattern[str]) -> tuple[int, b
     placeholder = shapes.PLACEHOLDER.match(text, start)
     if placeholder is not None:
         return placeholder.end(), False
-    if not text.startswith(FILTERED, start) and value is shapes.VALUE:
+    if not text.startswith(FILTERED, start):
         call = shapes.CALL.match(text, start)
         opening = call.end() if call is not None else start
         if text[opening : opening + 1] in _OPENING:
-            return _end_of_brackets(text, opening), True
+            rest = shapes.REST.match(text, _end_of_brackets(text, opening))
+            return rest.end() if rest else len(text), True
     found = value.match(text, start)
     end = start if found is None else found.end()
     return end, end > start
+
+
+def _end_of_block(match: re.Match[str]) -> int:
+    """
+    Return where the block of YAML under a key ends; 0: there is none.
+
+    To it belong all lines that are further in than the key, and items of a list that are as far.
+    """
+    text = match.string
+    first = text.find("\n", match.end(2), match.end())
+    before = text[max(0, match.start() - _MAX_INDENT) : match.start()].rpartition("\n")[2]
+    if match[2] != ":" or first < 0 or before.strip(" -"):
+        return 0
+    end, start = 0, first + 1
+    while start < len(text):
+        found = text.find("\n", start)
+        stop = found if found >= 0 else len(text)
+        line = text[start:stop]
+        content = line.lstrip(" ")
+        indent = len(line) - len(content)
+        if content.strip():
+            if indent < len(before) or (indent == len(before) and content[:2] != "- "):
+                break
+            end = stop
+        start = stop + 1
+    return end
 
 
 def _end_of_brackets(text: str, start: int) -> int:

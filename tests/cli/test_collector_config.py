@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from otel_sentry.cli import main
-from otel_sentry.cli._re2 import Replacement, translate
+from otel_sentry.cli._re2 import ESCAPE, Replacement, translate
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from otel_sentry.cli._re2 import Replacement, translate
         (r"(?<=key:)a(?=;)", Replacement("(key:)a(;)", "${1}X${2}")),
         (r"(?<!\d)a(?!b)", Replacement(r"(^|[^\d])a", "${1}X")),
         (r"(?<![a-c])a", Replacement("(^|[^a-c])a", "${1}X")),
+        (r"(?<!\w)a", Replacement(rf"({ESCAPE}|^|[^\p{{L}}\p{{N}}_])a", "${1}X")),
         (r"(?<!ab)c", Replacement("c", "X")),
         (r"(?<=a)b|(?<=c)d(?=e)", Replacement("(a)b|(c)d(e)", "${1}${2}X${3}")),
         (r"(?=a|(?:b|c\Z))d", Replacement(r"(a|(?:b|c\z))d", "X${1}")),

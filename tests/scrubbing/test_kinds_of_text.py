@@ -52,6 +52,39 @@ X = "Zq9xSekrit7Wv"
         f'--password "{X}"',
         f"//user:{X}@host/x",
         f"cookie=a={X}; b={X}",
+        # headers as Python and JSON print them
+        f"cookies: {{'theme': '{X}'}}",
+        f'{{"Authorization": ["Negotiate {X}"]}}',
+        f"{{'set-cookie': ['a={X}; Path=/']}}",
+        f"'cookie': SimpleCookie('a={X}')",
+        f"Cookie: session[1]={X}; b={X}",
+        f'Cookie: p={{"a":"b"}}; foo={X}',
+        f"authorization=Negotiate {X}",
+        f"Authorization => ApiKey {X}",
+        # passwords with brackets in them
+        f"password=a(b){X}",
+        f"password={{a}}{X}",
+        # printed line breaks and other escapes
+        rf"'USER=bob\ntoken={X}'",
+        rf"'x\r\ncookie: a={X}'",
+        rf"'x\nsession={X}'",
+        rf"'x\npin: {X}'",
+        rf"'x\tauth={X}'",
+        rf'"?a=1\u0026pin={X}"',
+        # colours
+        f"\x1b[32mtoken={X}",
+        f"\x1b[36mtoken\x1b[0m=\x1b[35m{X}\x1b[0m",
+        rf"'\x1b[36mtoken\x1b[0m=\x1b[35m{X}'",
+        # aligned, and YAML
+        f"user          = app\npassword      = {X}",
+        f"password:          {X}",
+        f'{{\n  "password"      : "{X}"}}',
+        f"password:\n      {X}",
+        f"passwords:\n  - {X}\n  - {X}",
+        f"passwords:\n- {X}\n\n- {X}\n",
+        f"a: 1\ncredentials:\n  user: bob\n  value: {X}\n",
+        f"- credentials:\n    user: bob\n    value: {X}",
+        f'[\n    "password",\n    "{X}"\n]',
     ],
 )
 def test_a_secret_leaves_every_notation(text):
@@ -71,11 +104,71 @@ def test_a_secret_leaves_every_notation(text):
         "user 123-45-678, GB82 TEST 1234, 2026-01-01",
         "GB00WEST12345698765432",  # the check digits are wrong
         "a%3Db, page%3D2",
+        # printed, aligned, indented
+        r"C:\new\tools\readme.txt: 3 lines\nauthor: bob",
+        r"'a\nkeyboard=1\rinput_tokens=3'",
+        "name          = app\nretries       = 3",
+        "the token: none",
+        "token:\n  null\nuser: bob",
+        "services:\n  - web\n  - worker\nports:\n  - 80",
+        "gen_ai.usage.input_tokens:\n  17\nmax_tokens:\n  - 4096",
+        "started\n    at 2026-01-01T12:00:00Z\n    by worker-1",
+        r"a\n4111111111111112 %204111111111111112",
+        r"x\ntask-manager-with-many-words %20risk-averse-and-more-words",
+        r"d41d8cd98f00b204e9800998ecf8427e\nsha256:e3b0c44298fc1c149afbf4c8996fb924",
     ],
 )
 def test_the_same_notations_without_a_secret_stay(text):
     """What only has the form of such a text stays as it is."""
     assert Scrubber().text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"credentials:\n  value: {X}\nuser: bob", "credentials:\n  [Filtered]\nuser: bob"),
+        (f"a:\n  keys:\n  pin:\n  - {X}\n  b: 1", "a:\n  keys:\n  pin:\n  [Filtered]\n  b: 1"),
+        (f"{{'cookies': {{'a': '{X}'}}, 'x': 1}}", "{'cookies': [Filtered], 'x': 1}"),
+        (f"cookies: {{'a': '{X}'}} for bob", "cookies: [Filtered] for bob"),
+        (rf"'a=1\ntoken={X}'", r"'a=1\ntoken=[Filtered]'"),
+        (f"\x1b[1mpin\x1b[0m={X} \x1b[2mok\x1b[0m", "pin=[Filtered] ok"),
+    ],
+)
+def test_what_stands_beside_a_secret_stays(text, expected):
+    """A value ends where its notation says: what follows it is kept."""
+    assert Scrubber().text(text) == expected
+    assert Scrubber().text(expected) == expected
+
+
+SHAPES = (
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
+    "sk_live_4eC39HqLyjWDarjtT1",
+    "ghp_0123456789abcdefghij",
+    "AKIAIOSFODNN7EXAMPLE",
+    "4111111111111111",
+    "4111 1111 1111 1111",
+    "DE89370400440532013000",
+    "123-45-6789",
+    "bob@mail.example",
+)
+
+
+@pytest.mark.parametrize(
+    "before", [r"\n", r"\t", "%3D", "%2F", "%20", "%0a", "\x1b[32m", r"\x1b[0m"]
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_behind_an_escape(before, shape):
+    """What is printed or encoded stands in front of a secret like a letter, and hides none."""
+    scrubbed = Scrubber().text(f"a {before}{shape} b")
+    assert shape not in scrubbed
+    assert shape[-6:] not in scrubbed
+    assert Scrubber().text(f"a {before}Bearer abcdefgh").endswith("Bearer [Filtered]")
+
+
+def test_colours_without_a_secret_stay():
+    """Colours are taken out of a text only together with a secret."""
+    text = "\x1b[32mINFO\x1b[0m started \x1b[1;31mworker\x1b[0m"
+    assert Scrubber().text(text) is text
 
 
 def test_numbers_that_name_a_person():
