@@ -91,7 +91,13 @@ CACHE_KEYS = frozenset({"cache.key", "db.redis.key", "redis.key"})
 SYSTEM_KEYS = ("db.system.name", "db.system")
 KEY_VALUE_STORES = frozenset({"memcached", "redis", "valkey"})
 # In these "..." is a string; in other SQL it is the name of a column.
-QUOTING_SYSTEMS = frozenset({"gcp.spanner", "hive", "mariadb", "mysql", "spanner", "trino_hive"})
+QUOTING_SYSTEMS = frozenset(
+    """
+    azure.cosmosdb bigquery cosmosdb couchbase gcp.bigquery gcp.spanner hive mariadb mysql neo4j
+    spanner trino_hive
+    """.split()  # noqa: SIM905 - one a line would be longer
+)
+DOCUMENT_STORES = frozenset({"mongodb"})  # their queries are a command's name and JSON
 
 # Where the pattern of a path is, and where the path itself.
 ROUTE_KEYS = ("http.route", "url.template")

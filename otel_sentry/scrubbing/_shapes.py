@@ -35,12 +35,36 @@ SHAPES = tuple(
             r"(?<=\[parameters: )(?!\[Filtered\])[^\n]+?(?=\]?(?:\n|\Z))",
         ),
         # PostgreSQL's and MySQL's: the values of the row that broke a constraint.
-        ("parameters", "Key (", r"(?<=\)=\()(?!\[Filtered\])[^)]{1,2000}(?=\))"),
-        ("parameters", "Failing row", r"(?<=Failing row contains \()(?!\[Filtered\])[^\n]+"),
+        (
+            "parameters",
+            "Key (",
+            (
+                r"(?<=\)=\()(?!\[Filtered\])(?:(?!\)=\()[\s\S]){1,2000}?"
+                r"(?=\) (?:already exists|is not present|is still referenced|conflicts with))"
+                r"|(?<=\)=\()(?!\[Filtered\])[^)]{1,2000}(?=\))"
+            ),
+        ),
+        (
+            "parameters",
+            "Failing row",
+            (
+                r"(?<=Failing row contains \()(?!\[Filtered\])"
+                r"(?:(?:(?!Failing row)[\s\S]){0,4000}?\)\.[^\n]*|[^\n]+)"
+            ),
+        ),
         (
             "parameters",
             "Duplicate entry",
-            r"(?<=Duplicate entry ')(?!\[Filtered\])[^\n]+?(?=' for |\n|\Z)",
+            (
+                r"(?<=Duplicate entry ')(?!\[Filtered\])"
+                r"(?:(?!Duplicate entry ')[\s\S]){1,2000}?(?=' for key)"
+                r"|(?<=Duplicate entry ')(?!\[Filtered\])[^\n]+?(?=' for |\n|\Z)"
+            ),
+        ),
+        (
+            "parameters",
+            "ncorrect ",
+            r"(?<= value: ')(?!\[Filtered\])[^\n]+?(?=' for column|'?(?:\n|\Z))",
         ),
         (
             "parameters",
@@ -185,11 +209,10 @@ OTHER_KEY = re.compile(
 FIELD_END = re.compile(rf"{_NEW_LINE}--|\Z")
 ENCODED_END = re.compile(r"%(?:25){0,3}(?:26|23|3[Bb])|[^\w.~%+*!-]|\Z")
 
-# What errors quote of a statement, and what stands behind it.
-STATEMENTS_WITHIN = (("[SQL: ", ("]\n",)), ("LINE 1: ", ("\n",)))
-
 # Colours of a terminal, as they are and as they are printed.
 COLOUR = re.compile(r"(?:\x1b|\\x1b|\\u001b)\[[\d;:]*m|\x1b")
+
+COMMAND = re.compile(r"[A-Z][A-Z.]*(?: |\Z)")  # of Redis, as clients write it
 
 # Keys of a cache: words between separators, and which of them are ids.
 KEY_PARTS = re.compile(r"(, |[:/|. _-])")
@@ -202,14 +225,3 @@ CUT_SECRET = 256  # characters before the cut, where half a secret may stand tha
 
 MAX_REMEMBERED_TEXT = 256
 MAX_REMEMBERED = 8192  # bound of the cache of texts that hold nothing to remove
-
-SQL_LITERAL = re.compile(
-    r"'(?:[^']|'')*'?"
-    r"|\$(\w*)\$(?<!\d\$).*?(?:\$\1\$|\Z)"
-    r"|(?<==)\s{0,4}\"[^\"]*\"(?!\.)"  # MySQL's and SQLite's strings; nobody compares with a table
-    r"|(?<![\w.$:%@?])-?(?:0x[0-9a-f]+|\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?!\w)",
-    re.IGNORECASE | re.DOTALL,
-)
-SQL_DOUBLE_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"?", re.DOTALL)
-SQL_VALUES = re.compile(r"\bvalues\b", re.IGNORECASE)
-SQL_BETWEEN_QUOTES = re.compile(r"'.*'", re.DOTALL)

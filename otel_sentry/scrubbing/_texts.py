@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 from otel_sentry.scrubbing import _shapes as shapes
 from otel_sentry.scrubbing._marks import FILTERED, Removed
-from otel_sentry.scrubbing._rules import QUOTING_SYSTEMS
+from otel_sentry.scrubbing._rules import DOCUMENT_STORES, QUOTING_SYSTEMS
+from otel_sentry.scrubbing._sql import without_literals, without_quoted_literals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,9 @@ class Texts:
         return self._marked(text, text if scrubbed == plain else scrubbed, rules, self.clean)
 
     def _without_secrets(self, text: str, rules: list[str]) -> str:
-        scrubbed = self._statements_within(text, rules)
+        scrubbed = without_quoted_literals(text)
+        if scrubbed != text:
+            rules.append("sql_literal")
         if "=" in scrubbed or ":" in scrubbed or " -" in scrubbed or scrubbed[:1] == "-":
             scrubbed = self._without_pairs(scrubbed, rules)
         if "<" in scrubbed or "%" in scrubbed or "," in scrubbed or 'name="' in scrubbed:
@@ -71,6 +74,8 @@ class Texts:
             statement: The query.
             system: The value of ``db.system.name``: in some, ``"..."`` is a text.
         """
+        if system in DOCUMENT_STORES:
+            return self.text(statement)
         is_ambiguous = '"' in statement and system in QUOTING_SYSTEMS
         if statement in self.clean_statements and not is_ambiguous:
             return statement
@@ -79,7 +84,7 @@ class Texts:
         if len(statement) > shapes.MAX_TEXT:
             return _cut(statement, lambda text: self.statement(text, system))
         rules: list[str] = []
-        scrubbed = _without_literals(statement, system)
+        scrubbed = without_literals(statement, system)
         if scrubbed != statement:
             rules.append("sql_literal")
         clean = set() if is_ambiguous else self.clean_statements
@@ -87,7 +92,10 @@ class Texts:
 
     def command(self, command: str) -> str:
         """Return commands of a key-value store, one a line, with ``?`` for each argument."""
-        scrubbed = "\n".join(map(_without_arguments, command.split("\n")))
+        first, *others = command.split("\n")
+        # What stands behind a line break may be the next command or the rest of an argument.
+        lines = (_without_arguments(line, shapes.COMMAND.match(line)) for line in others)
+        scrubbed = "\n".join((_without_arguments(first, True), *lines))
         return command if scrubbed == command else Removed(scrubbed, "arguments")
 
     def cache_keys(self, keys: str) -> str:
@@ -122,26 +130,6 @@ class Texts:
             if len(clean) >= shapes.MAX_REMEMBERED:
                 clean.clear()
             clean.add(text)
-        return text
-
-    def _statements_within(self, text: str, rules: list[str]) -> str:
-        """Take literals out of what SQLAlchemy (``[SQL: ...]``) and PostgreSQL quote of a query."""
-        for opening, closings in shapes.STATEMENTS_WITHIN:
-            if opening not in text:
-                continue
-            parts: list[str] = []
-            done = 0
-            while (start := text.find(opening, done)) >= 0:
-                start += len(opening)
-                found = (text.find(closing, start) for closing in closings)
-                end = min((end for end in found if end >= 0), default=len(text))
-                statement = _without_literals(text[start:end], "")
-                parts += (text[done:start], statement)
-                done = end
-            scrubbed = "".join((*parts, text[done:]))
-            if scrubbed != text:
-                rules.append("sql_literal")
-                text = scrubbed
         return text
 
     def _without_pairs(self, text: str, rules: list[str]) -> str:
@@ -252,25 +240,10 @@ _NUMBERS = (
 )
 
 
-def _without_literals(statement: str, system: str) -> str:
-    if "\\'" in statement:
-        # An escaped quote in MySQL, an ordinary backslash in PostgreSQL.
-        statement = shapes.SQL_BETWEEN_QUOTES.sub("?", statement)
-    if '"' in statement:
-        if system in QUOTING_SYSTEMS:
-            statement = shapes.SQL_DOUBLE_QUOTED.sub("?", statement)
-        else:
-            # A list of values holds no names of columns, whatever the system is.
-            values = shapes.SQL_VALUES.search(statement)
-            start = values.end() if values else len(statement)
-            rest = shapes.SQL_DOUBLE_QUOTED.sub("?", statement[start:])
-            statement = statement[:start] + rest
-    return shapes.SQL_LITERAL.sub("?", statement)
-
-
-def _without_arguments(line: str) -> str:
+def _without_arguments(line: str, is_command: object) -> str:
     name, space, arguments = line.partition(" ")
-    return name + space + " ".join("?" for _ in arguments.split(" ")) if space else line
+    name = name if is_command or not name else "?"
+    return name + space + " ".join("?" for _ in arguments.split(" ")) if space else name
 
 
 def _end_of_other(text: str, match: re.Match[str]) -> int:
