@@ -55,6 +55,9 @@ def scrubber() -> Scrubber:
         "otp", "totp", "pin", "cvv", "cvv2", "cvc", "ssn", "iban", "credit_card", "creditCard",
         "creditcard", "cardnumber", "card-number", "credentials", "creds", "private_key",
         "privateKey", "privatekey", "signing_key", "encryption_key", "SharedAccessKey",
+        "ocp-apim-subscription-key", "x-rapidapi-key", "x-functions-key", "sessiontoken",
+        "bearertoken", "resetToken", "dbpass", "dbpwd", "userpwd", "userPwd", "smtppass",
+        "master_key", "security_code",
         "X-Amz-Signature", "X-Amz-Security-Token", "sig", "b'authorization'", "user[password]",
         "social_security_number", *sorted(SENSITIVE_WORDS), *SENSITIVE_PHRASES,
     ],
@@ -73,6 +76,9 @@ def test_sensitive_keys(scrubber, key):
         "output_tokens", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "max_tokens",
         "token_count", "tokenCount", "token_type", "auth_type", "session_count", "password_length",
         "TokenExpiredError", "AuthenticationError", "sessions", "max_sessions", "bid_tokens",
+        "gen_ai.usage.total_tokens", "tokens", "tokenizer", "tokenize", "subscription",
+        "functions", "master", "key_master", "security", "codes", "security_group",
+        "destination.address", "forwarded_count", "external_address", "resource", "user_agent",
         "span_id", "trace_id", "parent_span_id", "sentry.op", "sentry.source", "sentry.sample_rate",
         "sentry.release", "sentry.dsc.public_key", "db.system", "db.system.name", "db.name",
         "http.status_code", "http.response.status_code", "http.route", "http.method",
@@ -97,6 +103,20 @@ def test_personal_keys(key):
         assert not Scrubber(send_default_pii=True).is_sensitive(name)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "x-original-forwarded-for", "forwarded-for", "x-envoy-external-address",
+        "cf-connecting-ipv6", "x-azure-clientip", "remote_ip", "user_ip", "source.address",
+    ],
+)  # fmt: skip
+def test_addresses_behind_proxies(key):
+    """What proxies and platforms call the client's address is personal data."""
+    assert Scrubber().is_sensitive(key)
+    assert Scrubber().is_sensitive(f"http.request.header.{key}")
+    assert not Scrubber(send_default_pii=True).is_sensitive(key)
+
+
 # Each was looked at: it holds a secret, names one, or is an address.
 REVIEWED_CONVENTIONS = {
     "aws.secretsmanager.secret.arn",
@@ -114,6 +134,7 @@ REVIEWED_CONVENTIONS = {
     "network.peer.address",
     "sentry.message.parameter.x",
     "sentry.user.email",
+    "sentry.user.ip",
     "sentry.user.username",
     "session.id",
     "user.email",
@@ -893,6 +914,26 @@ HOSTILE = {
     "wrong values": "Incorrect value: 'a",
     "near": "syntax to use near '",
     "cut lines": "LINE 2: ...'",
+    "doubled quotes": "pin='a''",
+    "quotes of shells": "pin='a'\"'\"'",
+    "block strings": 'pin="""a',
+    "types": "pin: str = ",
+    "escaped HTML": "&quot;pin&quot;:&quot;a",
+    "long keys in quotes": '"a b" ',
+    "passwords with slashes": "://a:b/",
+    "long passwords": "//a:bbbbbbbb",
+    "encoded passwords": "%2F%2Fa%3Ab",
+    "Oracle's users": "a/b@//",
+    "empty parts of JWTs": "eyJaaaaaa..",
+    "encoded keys": "-----BEGIN%20PRIVATE%20KEY-----",
+    "beginnings of keys": "-----BEGIN ",
+    "encoded JSON": "%22pin%22%3A",
+    "encoded strings": "%22pin%22%3A%22%5C",
+    "encoded lists": "%22pin%22%3A%5B",
+    "names far from values": "name=pin a=b ",
+    "values before names": '"value": "a", ',
+    "named elements": '<a name="b" ',
+    "named contents": 'name="pin">',
     "colours": "\x1b[1;",
     "printed colours": r"\x1b[1mtoken\x1b[",
     "blocks": "token:\n a\n",

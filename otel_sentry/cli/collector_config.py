@@ -194,11 +194,13 @@ def _patterns() -> Iterator[tuple[str, str]]:
 def _sensitive_names() -> str:
     """Return the pattern of a sensitive key inside a text."""
     from otel_sentry.scrubbing import SENSITIVE_WORDS
+    from otel_sentry.scrubbing._rules import SENSITIVE_ENDINGS
 
     words = sorted(SENSITIVE_WORDS)
     return (
         rf"(?:(?:(?i:^|[^a-z]|{ESCAPE})(?i:{'|'.join(words)})"
-        rf"|[a-z0-9](?:{_capitalised(words)}))(?:[A-Z0-9._%-][\w.%-]*)?|{_phrases()}[\w.%-]*)"
+        rf"|[a-z0-9](?:{_capitalised(words)}|{'|'.join(SENSITIVE_ENDINGS)}))"
+        rf"(?:[A-Z0-9._%-][\w.%-]*)?|{_phrases()}[\w.%-]*)"
     )
 
 
@@ -233,10 +235,11 @@ def _kept_keys(settings: Settings) -> Iterator[str]:
 def _words() -> str:
     """Return the pattern of a key of which one word is sensitive: ``x-auth-token``, ``userPin``."""
     from otel_sentry.scrubbing import SENSITIVE_WORDS
+    from otel_sentry.scrubbing._rules import SENSITIVE_ENDINGS
 
     words = sorted(SENSITIVE_WORDS)
     return (
-        rf"(?:(?i:(?:^|[^a-z])(?:{'|'.join(words)})(?:$|[^a-z]))"
+        rf"(?:(?i:(?:(?:^|[^a-z])(?:{'|'.join(words)})|{'|'.join(SENSITIVE_ENDINGS)})(?:$|[^a-z]))"
         rf"|[a-z0-9](?:{_capitalised(words)})(?:$|[^a-z])"
         rf"|(?:^|[^A-Za-z])(?:{'|'.join(words)})[A-Z])"
     )

@@ -11,6 +11,7 @@ from otel_sentry.scrubbing._rules import (
     MAX_KNOWN_KEYS,
     PERSONAL_KEYS,
     POSITIONAL_PREFIXES,
+    SENSITIVE_ENDINGS,
     SENSITIVE_PHRASES,
     SENSITIVE_WORDS,
 )
@@ -75,6 +76,7 @@ def _is_sensitive(key: str, name: str) -> bool:
         return False
     return (
         not SENSITIVE_WORDS.isdisjoint(words)
+        or any(word.endswith(SENSITIVE_ENDINGS) for word in words)
         or any(phrase in f"_{name}" for phrase in _APART)
         or any(
             phrase in segment for segment in _SEGMENTS.findall(key.lower()) for phrase in _TOGETHER

@@ -5,12 +5,15 @@ from __future__ import annotations
 SENSITIVE_WORDS = frozenset(
     """
     auth authentication authorization bearer cookie cookies cred credential credentials creds csrf
-    csrfmiddlewaretoken csrftoken cvc cvv iban idtoken jsessionid jwt otp pass passcode passphrase
-    passwd password passwords phpsessid pin privatekey pswd pw pwd secret secrets session sessionid
-    sid sig signature ssn token totp xsrf xsrftoken
+    csrfmiddlewaretoken csrftoken cvc cvv dbpass iban idtoken jsessionid jwt otp pass passcode
+    passphrase passwd password passwords phpsessid pin privatekey pswd pw pwd secret secrets session
+    sessionid sid sig signature smtppass ssn token totp userpass xsrf xsrftoken
     """.split()  # noqa: SIM905 - one word a line would be a page
 )
 """A key is sensitive when one of its words (``userPassword``, ``x-auth-token``) is one of these."""
+
+SENSITIVE_ENDINGS = ("pwd", "token")
+"""... or ends with one of these (``dbpwd``, ``sessiontoken``; ``tokens`` are counted)."""
 
 SENSITIVE_PHRASES = (
     "access_key",
@@ -23,13 +26,18 @@ SENSITIVE_PHRASES = (
     "client_secret",
     "credit_card",
     "encryption_key",
+    "functions_key",
+    "master_key",
     "password",
     "passwd",
     "private_key",
+    "rapidapi_key",
     "refresh_token",
     "secret",
+    "security_code",
     "signing_key",
     "social_security",
+    "subscription_key",
 )
 """... or when it holds one of these, written together or apart (``dbpassword``, ``x-api-key``)."""
 
@@ -37,18 +45,22 @@ HARMLESS_ENDINGS = frozenset({"count", "error", "exception", "length", "limit", 
 """... unless it ends with one of these words (``token_count``, ``auth_type``)."""
 
 PERSONAL_KEYS = (
-    "cf_connecting_ip",
     "client_address",
     "client_ip",
+    "clientip",
+    "connecting_ip",
+    "connecting_ipv_6",
     "date_of_birth",
     "email",
     "email_address",
     "enduser_id",
+    "envoy_external_address",
     "family_name",
     "first_name",
     "firstname",
     "fly_client_ip",
     "forwarded",
+    "forwarded_for",
     "forwarded_user",
     "full_name",
     "fullname",
@@ -63,14 +75,16 @@ PERSONAL_KEYS = (
     "phone",
     "phone_number",
     "remote_addr",
+    "remote_ip",
     "remote_user",
+    "source_address",
     "surname",
     "true_client_ip",
+    "user_ip",
     "user_name",
     "username",
     "x_client_ip",
     "x_cluster_client_ip",
-    "x_forwarded_for",
     "x_real_ip",
 )
 """

@@ -10,6 +10,7 @@ NAME = re.compile(r"(?:b')?[\w.-]+'?")
 _WORD = r"(?<!\w)"
 _DASHED = r"(?<![\w-])"
 # Where a text was printed or encoded, letters stand there: those that end an escape, \n or %20.
+ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _NOT_INSIDE = r"(?!(?<=%)[0-9A-Fa-f]{2})"
 _BEHIND = r"(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})"
 
@@ -89,19 +90,36 @@ SHAPES = tuple(
             "private_key",
             "-----BEGIN",
             (
-                r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-                r"(?:[^-]|-(?!----END)){0,20000}(?:-----END[A-Z ]{0,60}-----)?"
+                r"-----BEGIN[A-Z0-9 +%]{1,60}PRIVATE(?: |\+|%20)KEY(?:(?: |\+|%20)BLOCK)?-----"
+                r"[^-]*(?:-(?!----END)[^-]*)*(?:-----END[A-Z0-9 +%]{1,60}-----)?"
             ),
         ),
-        ("jwt", "eyJ", _DASHED + r"eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"),
+        (
+            "jwt",
+            "eyJ",
+            # ... also encrypted, in five parts of which the second may be empty.
+            _DASHED + r"eyJ[\w-]{6,}\.(?:[\w-]{6,}(?:\.[\w-]+){0,3}|(?:\.[\w-]+){3})",
+        ),
         (
             "url_credentials",
             "//",
             (
-                r"(?<=//)(?:[^\s/?#@:\"'<>]{0,256}:[^\s/?#\"'<>]{1,256}"
+                r"(?<=//)(?:[^\s/?#@:\"'<>]{0,256}:[^\s/?#\"'<>]{1,1024}"
+                # A password with a slash in it; host:port/path is none.
+                r"|[^\s/?#@:\"'<>\[]{0,256}:\d*[^\s\d/?#@:\"'<>](?:(?!//)[^\s@\"'<>]){0,1024}"
                 r"|[^\s/?#@:\"'<>]{16,256})(?=@)"
             ),
         ),
+        (
+            "url_credentials",
+            "%40",
+            (
+                r"(?<=%2[Ff]%2[Ff])[^%\s/:@\"'<>&]{0,256}%3[Aa](?:[^%\s/@\"'<>&]"
+                r"|%(?:2[0-9A-Ea-e]|[3567][0-9A-Fa-f]|4[1-9A-Fa-f])){1,1024}(?=%40)"
+            ),
+        ),
+        # Oracle's: user/password@//host/service.
+        ("url_credentials", "@//", r"(?<=/)(?!\[Filtered\])[^\s/@\"'<>]{1,128}(?=@//)"),
         ("url_credentials", " -u ", r"(?<= -u )['\"]?[^\s:'\"]{1,100}:[^\s'\"]+"),
         ("url_credentials", " --user ", r"(?<= --user )['\"]?[^\s:'\"]{1,100}:[^\s'\"]+"),
         (
@@ -149,11 +167,12 @@ NETWORKS = re.compile(
     r"|3[47]\d{13}|3[0689]\d{12}"
 )
 
+_HTML_QUOTE = r"&(?:quot|#3[49]);"
 # `key=value`, `key: value`, `"key": "value"` inside a text, an URL or a form; `--key value`.
 KEY = re.compile(
     r"(?<![\w.%-])(?:"
-    r"([\w.%-]+(?:\[[\w-]{0,40}\]){0,3})\\{0,7}[\"']?[\])]?\s{0,40}"
-    r"(=>|[=:!]=+|=|:(?!//|:))\s{0,40}"
+    rf"([\w.%-]+(?:\[[\w-]{{0,40}}\]){{0,3}})\\{{0,7}}(?:[\"']|{_HTML_QUOTE})?[\])]?\s{{0,40}}"
+    r"(=>|[=:!]=+|=|:(?!//|:))\s{0,40}(?:(?:str|bytes)(?: \| None)? ?=(?!=) ?)?"
     r"|(--?[\w.-]+)\s{1,4}(?![\s-]))"
 )
 # A line break as it is printed, or another escape, whose letters look like the key's first ones.
@@ -162,7 +181,11 @@ SECOND_WORDS = frozenset({"Key", "Number", "key", "keys", "number"})  # API key:
 QUOTED = (
     r"\\\"(?:[^\"\\]|\\\\(?:\\.)?|\\[^\"\\])*(?:\\\")?"  # JSON inside a JSON string
     r"|\\{2,7}\"[^\"]*\"?"  # ... inside a JSON string
-    r"|[A-Za-z]{0,2}\"(?:[^\"\\]|\\.)*\"?|[A-Za-z]{0,2}'(?:[^'\\]|\\.)*'?"
+    rf"|{_HTML_QUOTE}(?:[^&]|(?!{_HTML_QUOTE})&)*(?:{_HTML_QUOTE})?"
+    r"|[A-Za-z]{0,2}\"\"\".*?(?:\"\"\"|\Z)|[A-Za-z]{0,2}'''.*?(?:'''|\\Z)"  # GraphQL's, Python's
+    # A quote inside is doubled in SQL, or left and entered again in a shell.
+    r"|[A-Za-z]{0,2}\"(?:[^\"\\]|\\.|\"\")*\"?"
+    r"|[A-Za-z]{0,2}'(?:[^'\\]|\\.|'\"'\"'|'\\''|'')*'?"
 )
 BARE = r"[^\s&;,\"'}\]<>)]"
 # A comma, a quote, a bracket ends a value, unless the value goes on behind it.
@@ -194,20 +217,38 @@ PLACEHOLDER = re.compile(
 BRACKETS = re.compile(r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[\[\](){}]", re.DOTALL)
 
 # `<key>value</key>`, a field of a multipart form, `key%3Dvalue` in an encoded query string; a pair
-# (b'key', b'value'), a name beside a value, and the input that Pydantic refused.
+# (b'key', b'value'), a name beside a value or in front of a content, the input that Pydantic
+# refused, JSON in an encoded query string, and a key of several words.
 _NEW_LINE = r"(?:\r?\n|(?:\\r)?\\n)"
+_NAMED = r"[Kk]ey|[Nn]ame|[Ff]ield"
+_IS = r"\\?[\"']?\s?[:=]\s?"
+_ENCODED_QUOTE = r"%(?:25){0,3}2[27]"
 OTHER_KEY = re.compile(
-    r"(?<!/)<([A-Za-z][\w:.-]{0,100})(?:\s[^<>]{0,300})?(?<!/)>"
-    rf"|\bname=\\?\"([^\"\\\r\n]{{1,100}})\\?\"(?:(?!{_NEW_LINE}{{2}}).){{0,300}}?{_NEW_LINE}{{2}}"
-    r"|(?:%(?:25){0,3}[0-9A-Fa-f]{2}|(?<![\w%.-]))([A-Za-z_][\w.-]{0,60})%(?:25){0,3}3[Dd]"
+    r"<(?<!/<)(?P<tag>[A-Za-z][\w:.-]{0,100})(?:\s[^<>]{0,300})?(?<!/)>"
+    rf"|n(?<!\wn)ame=\\?\"(?P<field>[^\"\\\r\n]{{1,100}})\\?\""
+    rf"(?:(?!{_NEW_LINE}{{2}}|\bname=)[^<>]){{0,300}}?{_NEW_LINE}{{2}}"
+    r"|(?:%(?:25){0,3}[0-9A-Fa-f]{2}|(?<![\w%.-]))(?P<query>[A-Za-z_][\w.-]{0,60})%(?:25){0,3}3[Dd]"
     r"|[\[(]\s{0,40}b?\\?[\"'](-{0,2}[\w.-]{1,100})\\?[\"'],\s{0,40}(?=b?\\?[\"'])"
-    r"|(?:name|key)\\?[\"']?\s?[:=]\s?\\?[\"']?([\w.-]{1,100})\\?[\"']?,\s{0,4}"
-    r"\\?[\"']?value\\?[\"']?\s?[:=]\s?"
-    r"|'loc':[^{}]{0,500}?'(input)':\s",
+    rf"|(?:{_NAMED}){_IS}\\?[\"']?([\w./-]{{1,100}})\\?[\"']?[,\s]\s{{0,40}}"
+    rf"(?:\\?[\"']?\w{{1,30}}{_IS}\\?[\"']?[\w./-]{{0,60}}\\?[\"']?[,\s]\s{{0,40}}){{0,3}}"
+    rf"\\?[\"']?(?:Parameter)?[Vv]alue{_IS}"
+    rf"|[Vv]alue\\?[\"']\s?:\s?(?=\\?[\"'][^\"'\\]{{0,1000}}\\?[\"'],\s{{0,40}}"
+    rf"\\?[\"'](?:{_NAMED})\\?[\"']\s?:\s?\\?[\"']([\w./-]{{1,100}}))"
+    r"|(?:name|key)=\\?\"(?P<content>[\w.-]{1,100})\\?\"[^<>]{0,200}(?<!/)>(?=[^<\s])"
+    r"|'loc':[^{}]{0,500}?'(?P<input>input)':\s"
+    rf"|{_ENCODED_QUOTE}(?P<json>[\w.-]{{1,100}}){_ENCODED_QUOTE}(?:%(?:25){{0,3}}3[Aa]|:)(?:%(?:25){{0,3}}20|\+|\s){{0,8}}"
+    r"|[\"']([A-Za-z][\w.*-]{0,40}[ (][^\"'\\\n{}\[\]:,]{0,60})[\"']\s{0,40}:\s{0,40}(?=[\"'\w])",
     re.DOTALL,
 )
 FIELD_END = re.compile(rf"{_NEW_LINE}--|\Z")
-ENCODED_END = re.compile(r"%(?:25){0,3}(?:26|23|3[Bb])|[^\w.~%+*!-]|\Z")
+QUERY_END = re.compile(r"%(?:25){0,3}(?:26|23|3[Bb])|[^\w.~%+*!-]|\Z")
+JSON_VALUE = re.compile(
+    r"\[Filtered\]"
+    rf"|{_ENCODED_QUOTE}(?:[^%\s&\"<>]|%(?:25){{0,3}}5[Cc](?:%(?:25){{0,3}}[0-9A-Fa-f]{{2}})?"
+    rf"|(?!{_ENCODED_QUOTE})%)*(?:{_ENCODED_QUOTE})?"
+    r"|(?:%(?:25){0,3}[57][Bb]|[\[{])[^\s&\"<>]*"  # a list, a mapping: up to the next parameter
+    r"|(?:[^%\s&,}\]\"'<>]|%(?!(?:25){0,3}(?:2[Cc]|[57][Dd])))*"
+)
 
 # Colours of a terminal, as they are and as they are printed.
 COLOUR = re.compile(r"(?:\x1b|\\x1b|\\u001b)\[[\d;:]*m|\x1b")

@@ -7,22 +7,24 @@ from functools import partial
 
 from otel_sentry.scrubbing._rules import QUOTING_SYSTEMS
 
-_STRING = r"'(?:[^']|'')*'?"
-_OTHER_LITERALS = (
+_NUMBER = r"(?<![\w.$:%@?])-?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?!\w)"
+_LITERALS = (
+    r"'(?:[^']|'')*'?"
     # PostgreSQL's dollar quotes, whose tag is a name, and Oracle's q'[...]'.
     r"|\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)"
-    r"|(?<!\w)n?q'(?:\[.*?(?:\]'|\Z)|\(.*?(?:\)'|\Z)|\{.*?(?:\}'|\Z)|<.*?(?:>'|\Z)"
-    r"|(?P<end>[!|~#^/]).*?(?:(?P=end)'|\Z))"
-    r"|(?<![\w.$:%@?])-?(?:0x[0-9a-f]+|\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?!\w)"
+    r"|[qQ](?<![a-mo-zA-MO-Z0-9_].)'(?:\[.*?(?:\]'|\Z)|\(.*?(?:\)'|\Z)|\{.*?(?:\}'|\Z)"
+    r"|<.*?(?:>'|\Z)|(?P<end>[!|~#^/]).*?(?:(?P=end)'|\Z))"
+    rf"|{_NUMBER}"
 )
 # MySQL's and SQLite's strings; nobody compares with a table.
 _COMPARED = r"|(?<==)\s{0,4}\"[^\"]*\"(?!\.)"
-_LITERAL = re.compile(_STRING + _OTHER_LITERALS + _COMPARED, re.IGNORECASE | re.DOTALL)
+_LITERAL = re.compile(_LITERALS + _COMPARED, re.DOTALL)
+_NUMBERS = re.compile(_NUMBER)
 
-# An apostrophe inside of these opens no literal, so they are read, too.
+# An apostrophe inside of these opens no literal, so where there are both, they are read, too.
 _APART = r"|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|(?P<name>`[^`]*`|\"(?:[^\"\\]|\\.)*\"?)"
-_TOKEN = re.compile(_LITERAL.pattern + _APART, re.IGNORECASE | re.DOTALL)
-_QUOTING_TOKEN = re.compile(_STRING + _OTHER_LITERALS + _APART, re.IGNORECASE | re.DOTALL)
+_TOKEN = re.compile(_LITERALS + _COMPARED + _APART, re.DOTALL)
+_QUOTING_TOKEN = re.compile(_LITERALS + _APART, re.DOTALL)
 _MARKS_APART = ('"', "`", "--", "/*")
 
 _VALUES = re.compile(r"\bvalues\b", re.IGNORECASE)
@@ -52,14 +54,17 @@ def without_literals(statement: str, system: str = "") -> str:
         is_open = sum(map(bool, _UNESCAPED.findall(statement))) % 2
         start, end = statement.index("'"), statement.rindex("'") + 1
         statement = f"{statement[:start]}?{'' if is_open else statement[end:]}"
-    if not any(mark in statement for mark in _MARKS_APART):
-        return _LITERAL.sub("?", statement)
-    if system in QUOTING_SYSTEMS:
-        return _QUOTING_TOKEN.sub(partial(_without_literal, 0), statement)
+    quotes = '"' in statement
+    values = _VALUES.search(statement) if quotes else None
     # A list of values holds no names of columns, whatever the system is.
-    values = _VALUES.search(statement) if '"' in statement else None
-    start = values.end() if values else len(statement)
-    return _TOKEN.sub(partial(_without_literal, start), statement)
+    texts = 0 if system in QUOTING_SYSTEMS else values.end() if values else len(statement)
+    is_mixed = "'" in statement or "$" in statement
+    if (is_mixed and any(mark in statement for mark in _MARKS_APART)) or (
+        quotes and '"' in statement[texts:]
+    ):
+        token = _TOKEN if texts else _QUOTING_TOKEN
+        return token.sub(partial(_without_literal, texts), statement)
+    return _LITERAL.sub("?", statement)
 
 
 def without_quoted_literals(text: str) -> str:
@@ -82,16 +87,16 @@ def without_quoted_literals(text: str) -> str:
     return text
 
 
-def _without_literal(values: int, match: re.Match[str]) -> str:
-    """Return what one token becomes; ``values``: where ``"..."`` is a text from."""
+def _without_literal(texts: int, match: re.Match[str]) -> str:
+    """Return what one token becomes; behind ``texts`` a ``"..."`` is no name."""
     comment, name = match.group("comment", "name")
     if comment:
         end = "*/" if comment.endswith("*/") else ""
         return _LITERAL.sub("?", comment.removesuffix(end)) + end
-    if not name or (name[0] == '"' and match.start() >= values):
+    if not name or (name[0] == '"' and match.start() >= texts):
         return "?"
     is_closed = len(name) > 1 and name[-1] == name[0]
-    return name if is_closed else name[0] + _LITERAL.sub("?", name[1:])
+    return _NUMBERS.sub("?", name) if is_closed else name[0] + _LITERAL.sub("?", name[1:])
 
 
 def _without_excerpt(excerpt: str, *, is_ambiguous: bool) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _OPENING = frozenset("[{(")
 _MAX_INDENT = 100
+# One of them is in each text that has a pair of another notation.
+_OTHER_SIGNS = ("<", "%", "alue", 'name="', '":', "':")
 # How the value of a header is written, by the separator; else as shapes.HEADER.
 _HEADERS = {None: shapes.VALUE, ":": shapes.LINE}
 
@@ -55,7 +57,7 @@ class Texts:
             rules.append("sql_literal")
         if "=" in scrubbed or ":" in scrubbed or " -" in scrubbed or scrubbed[:1] == "-":
             scrubbed = self._without_pairs(scrubbed, rules)
-        if "<" in scrubbed or "%" in scrubbed or "," in scrubbed or 'name="' in scrubbed:
+        if "," in scrubbed or any(map(scrubbed.__contains__, _OTHER_SIGNS)):
             scrubbed = self._without_other_pairs(scrubbed, rules)
         return without_shapes(scrubbed, rules)
 
@@ -173,7 +175,7 @@ class Texts:
         match = shapes.OTHER_KEY.search(text)
         while match is not None:
             end = match.end()
-            rule = "input" if match[6] else self._keys.rule_of(match[match.lastindex or 0])
+            rule = "input" if match["input"] else self._keys.rule_of(match[match.lastindex or 0])
             if rule:
                 stop = _end_of_other(text, match)
                 if text[end:stop] not in {"", FILTERED}:
@@ -181,13 +183,16 @@ class Texts:
                     rules.append(rule)
                     done = stop
                 end = stop
+            elif match["tag"]:
+                end = match.end("tag")  # its attributes may name a secret
             match = shapes.OTHER_KEY.search(text, end)
         return "".join((*parts, text[done:])) if parts else text
 
 
 def without_shapes(text: str, rules: list[str]) -> str:
     """Return ``text`` without what its shape gives away; append the rules that found something."""
-    way = "\\" in text or "%" in text  # escapes, which stand before a word like letters of it
+    # Whether there are escapes, which stand before a word like letters of it.
+    way = "\\" in text or ("%" in text and shapes.ENCODED.search(text) is not None)
     for rule, needle, shape in shapes.SHAPES:
         if needle in text:
             text, count = shape[way].subn(FILTERED, text)
@@ -249,13 +254,16 @@ def _without_arguments(line: str, is_command: object) -> str:
 def _end_of_other(text: str, match: re.Match[str]) -> int:
     """Return where the value behind a match of :data:`OTHER_KEY` ends."""
     end = match.end()
-    tag, field, encoded = match.group(1, 2, 3)
-    if tag:
-        stop = text.find(f"</{tag}", end)
+    tag, field, query, content, json = match.group("tag", "field", "query", "content", "json")
+    if tag or content:
+        stop = text.find(f"</{tag}" if tag else "<", end)
         return len(text) if stop < 0 else stop
-    if field or encoded:
-        found = (shapes.FIELD_END if field else shapes.ENCODED_END).search(text, end)
+    if field or query:
+        found = (shapes.FIELD_END if field else shapes.QUERY_END).search(text, end)
         return found.start() if found else len(text)
+    if json:
+        value = shapes.JSON_VALUE.match(text, end)
+        return value.end() if value else end
     return _end_of_value(text, end, shapes.VALUE)[0]
 
 
