@@ -15,7 +15,7 @@ _TOKEN = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{\d*,?\d*\}|\(\?<?[=!]|\(\?(?:[aimsx-]*:)|\(|\)|.", re.DOTALL
 )
 _ONE_CHARACTER = re.compile(r"\\[wds]|\[(?!\^)(?:\\.|[^\]\\])*\]|[^\\\[\](){}.*+?|^$]")
-ESCAPE = r"\\[nrt]|%[0-9A-Fa-f]{2}"
+ESCAPE = r"\\[nrt]|(?:%|\\x|\\u[0-9A-Fa-f]{2})[0-9A-Fa-f]{2}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ _DASHED = r"(?<![\w-])"
 # Where a text was printed or encoded, letters stand there: those that end an escape, \n or %20.
 ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _NOT_INSIDE = r"(?!(?<=%)[0-9A-Fa-f]{2})"
-_BEHIND = r"(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})"
+_BEHIND = r"(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})"
 
 
 def _both(pattern: str) -> tuple[re.Pattern[str], re.Pattern[str]]:

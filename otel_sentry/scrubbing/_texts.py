@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from otel_sentry.scrubbing._keys import Keys
 
 _OPENING = frozenset("[{(")
-_MAX_INDENT = 100
+_MAX_INDENT = 100  # columns before a key of YAML
 # One of them is in each text that has a pair of another notation.
 _OTHER_SIGNS = ("<", "%", "alue", 'name="', '":', "':")
 # How the value of a header is written, by the separator; else as shapes.HEADER.
@@ -169,7 +169,7 @@ class Texts:
         return ""
 
     def _without_other_pairs(self, text: str, rules: list[str]) -> str:
-        """Take values out of XML elements, multipart forms and encoded query strings."""
+        """Take values out of XML, multipart forms, encoded query strings and named values."""
         parts: list[str] = []
         done = 0
         match = shapes.OTHER_KEY.search(text)
@@ -290,9 +290,9 @@ def _end_of_block(match: re.Match[str]) -> int:
     To it belong all lines that are further in than the key, and items of a list that are as far.
     """
     text = match.string
-    first = text.find("\n", match.end(2), match.end())
+    first = text.find("\n", match.end(2), match.end()) if match[2] == ":" else -1
     before = text[max(0, match.start() - _MAX_INDENT) : match.start()].rpartition("\n")[2]
-    if match[2] != ":" or first < 0 or before.strip(" -"):
+    if first < 0 or before.strip(" -"):
         return 0
     end, start = 0, first + 1
     while start < len(text):

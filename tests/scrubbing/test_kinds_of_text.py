@@ -273,7 +273,7 @@ SHAPES = (
 
 
 @pytest.mark.parametrize(
-    "before", [r"\n", r"\t", "%3D", "%2F", "%20", "%0a", "\x1b[32m", r"\x1b[0m"]
+    "before", [r"\n", r"\t", "%3D", "%2F", "%20", "%0a", r"\u0026", r"\x00", "\x1b[32m", r"\x1b[0m"]
 )
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_shape_behind_an_escape(before, shape):
