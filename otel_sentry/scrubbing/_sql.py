@@ -17,13 +17,14 @@ _LITERALS = (
     rf"|{_NUMBER}"
 )
 # MySQL's and SQLite's strings; nobody compares with a table.
-_COMPARED = r"|(?<==)\s{0,4}\"[^\"]*\"(?!\.)"
-_LITERAL = re.compile(_LITERALS + _COMPARED, re.DOTALL)
+_COMPARED = r"(?<==)\s{0,4}\"[^\"]*\"(?!\.)"
+_COMPARISON = re.compile(_COMPARED)
+_LITERAL = re.compile(f"{_LITERALS}|{_COMPARED}", re.DOTALL)
 _NUMBERS = re.compile(_NUMBER)
 
 # An apostrophe inside of these opens no literal, so where there are both, they are read, too.
 _APART = r"|(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|(?P<name>`[^`]*`|\"(?:[^\"\\]|\\.)*\"?)"
-_TOKEN = re.compile(_LITERALS + _COMPARED + _APART, re.DOTALL)
+_TOKEN = re.compile(f"{_LITERALS}|{_COMPARED}{_APART}", re.DOTALL)
 _QUOTING_TOKEN = re.compile(_LITERALS + _APART, re.DOTALL)
 _MARKS_APART = ('"', "`", "--", "/*")
 
@@ -60,7 +61,7 @@ def without_literals(statement: str, system: str = "") -> str:
     texts = 0 if system in QUOTING_SYSTEMS else values.end() if values else len(statement)
     is_mixed = "'" in statement or "$" in statement
     if (is_mixed and any(mark in statement for mark in _MARKS_APART)) or (
-        quotes and '"' in statement[texts:]
+        quotes and ('"' in statement[texts:] or _COMPARISON.search(statement))
     ):
         token = _TOKEN if texts else _QUOTING_TOKEN
         return token.sub(partial(_without_literal, texts), statement)
