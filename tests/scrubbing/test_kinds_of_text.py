@@ -184,6 +184,7 @@ def test_a_secret_leaves_every_notation(text):
         # printed, aligned, indented
         r"C:\new\tools\readme.txt: 3 lines\nauthor: bob",
         r"'a\nkeyboard=1\rinput_tokens=3'",
+        r"\author: bob \keyboard=1",
         "name          = app\nretries       = 3",
         "the token: none",
         "token:\n  null\nuser: bob",
