@@ -21,8 +21,7 @@ from otel_sentry.backends._batches import scrubbed_batches
 from otel_sentry.backends._fan_out import FanOut
 from otel_sentry.backends._logs import scrubbed_logs
 from otel_sentry.backends._queue import Limits
-from otel_sentry.instrumentation import keep_refusals_out_of_the_log
-from otel_sentry.propagation._chosen import with_ours
+from otel_sentry.listed_propagators import listed, names_in
 from otel_sentry.settings import NEED_DSN, Settings
 from otel_sentry.variables import VARIABLES
 
@@ -135,7 +134,7 @@ def apply(config: Any, bridge: Bridge, sampler: Sampler | None) -> None:
         bridge: What the backends share.
         sampler: Ours, for a file that names none or ``sentry``.
     """
-    from opentelemetry.configuration import configure_sdk
+    from opentelemetry.configuration import ConfigurationError, configure_sdk
 
     traces = config.tracer_provider
     processors: list[SpanProcessor] = []
@@ -147,7 +146,15 @@ def apply(config: Any, bridge: Bridge, sampler: Sampler | None) -> None:
         else:
             sampler = None
     logs = _log_processors(config, bridge)
-    configure_sdk(config)
+    propagator = _textmap(config, bridge.propagator)
+    config.propagator = None
+    try:
+        configure_sdk(config)
+    except ConfigurationError as error:
+        # It sets traces up first, and nothing takes back a provider that is set.
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            raise
+        logger.warning("%s: %s. Traces and errors go on without it.", _VARIABLE, error)
     provider: Any = trace.get_tracer_provider()
     if traces is not None and sampler is not None:
         provider.sampler = sampler
@@ -156,8 +163,7 @@ def apply(config: Any, bridge: Bridge, sampler: Sampler | None) -> None:
     log_provider: Any = get_logger_provider()
     for log_processor in logs:
         log_provider.add_log_record_processor(log_processor)
-    ours = bridge.propagator
-    propagate.set_global_textmap(ours if config.propagator is None else with_ours(ours))
+    propagate.set_global_textmap(propagator)
 
 
 def _span_processors(configured: list[Any], bridge: Bridge) -> list[SpanProcessor]:
@@ -201,6 +207,18 @@ def _limits(kind: Any) -> Limits:
     return Limits(queue, min(queue, batch), Limits.delay if delay is None else delay / 1000)
 
 
+def _textmap(config: Any, ours: TextMapPropagator) -> TextMapPropagator:
+    """Return ours where the file names none; else its own, ours where it says ``sentry``."""
+    if config.propagator is None:
+        return ours
+    named: dict[str, Any] = {}
+    for one in config.propagator.composite or ():
+        named |= {name: None for name, value in vars(one).items() if _is_chosen(name, value)}
+        named |= getattr(one, "additional_properties", None) or {}
+    named |= names_in(config.propagator.composite_list or "")
+    return CompositePropagator(listed(named, ours, f"{_VARIABLE}: propagator"))
+
+
 def configure(environ: Mapping[str, str]) -> bool:
     """
     Set everything up as the file of ``OTEL_CONFIG_FILE`` says.
@@ -214,9 +232,14 @@ def configure(environ: Mapping[str, str]) -> bool:
     settings = Settings.from_env(environment(config, environ))
     others = config.meter_provider is not None or config.logger_provider is not None
     if config.disabled or settings.sdk_disabled or not (settings.enabled or others):
-        keep_refusals_out_of_the_log()
         return True
+    from opentelemetry.configuration import ConfigurationError
+
     from otel_sentry import pipeline
 
-    pipeline.configure(settings, set_up=partial(apply, config))
+    try:
+        pipeline.configure(settings, set_up=partial(apply, config))
+    except ConfigurationError as error:
+        logger.warning("%s=%s is ignored: %s", _VARIABLE, environ.get(_VARIABLE, "").strip(), error)
+        return False
     return True

@@ -7,7 +7,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import propagate
+from opentelemetry import propagate, trace
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk._configuration import _initialize_components
 from opentelemetry.sdk.metrics._internal import _disable_meter_configurator
 from opentelemetry.sdk.resources import Resource
@@ -23,11 +24,12 @@ from otel_sentry.errors.client import set_up_client
 from otel_sentry.errors.hooks import Hooks
 from otel_sentry.errors.linking import remember_left_out, start_linking
 from otel_sentry.instrumentation import instrument_beyond_range
+from otel_sentry.listed_propagators import listed, names_in
 from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator
-from otel_sentry.propagation._chosen import with_ours
 from otel_sentry.sampling import build_sampler, with_argument
 from otel_sentry.scrubbing import Names, Scrubber
+from otel_sentry.sdk_variables import HTTP, components, corrected, exporters
 from otel_sentry.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,15 +126,48 @@ def build_bridge(
 def _set_up_traces(
     bridge: Bridge, processors: list[SpanProcessor], auto_instrumentation_version: str | None
 ) -> None:
-    metrics = _other_signals(bridge.settings, "OTEL_METRICS_EXPORTER")
-    with _environment(
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        logger.warning(
+            "otel_sentry sends no traces: the application has set a tracer provider of its own."
+            " Call otel_sentry.init() first, and leave set_tracer_provider() out."
+        )
+    variables = {
         # The backends are built here, where one unknown name cannot stop the others.
-        OTEL_TRACES_EXPORTER="none",
-        OTEL_METRICS_EXPORTER=metrics,
-        OTEL_LOGS_EXPORTER=_other_signals(bridge.settings, "OTEL_LOGS_EXPORTER"),
-        OTEL_EXPORTER_OTLP_PROTOCOL=os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-        or "http/protobuf",
-    ):
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_METRICS_EXPORTER": exporters(os.environ, "metrics"),
+        "OTEL_LOGS_EXPORTER": exporters(os.environ, "logs"),
+        "OTEL_EXPORTER_OTLP_PROTOCOL": _said("OTEL_EXPORTER_OTLP_PROTOCOL") or HTTP,
+        "OTEL_PYTHON_ID_GENERATOR": _said("OTEL_PYTHON_ID_GENERATOR") or "random",
+        **corrected(components(os.environ)),
+    }
+    try:
+        _initialize(bridge, processors, auto_instrumentation_version, variables)
+    except Exception as error:  # noqa: BLE001 - metrics and logs less must not stop traces
+        logger.warning(
+            "OpenTelemetry cannot set up metrics and logs (%s). Traces and errors go on without"
+            " them.",
+            bridge.scrubber.text(f"{type(error).__name__}: {error}"),
+        )
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            none = dict.fromkeys(("OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none")
+            _initialize(bridge, processors, auto_instrumentation_version, variables | none)
+    propagate.set_global_textmap(_textmap(bridge.propagator))
+    _follow()
+
+
+def _said(variable: str) -> str:
+    return os.environ.get(variable, "").strip()
+
+
+def _initialize(
+    bridge: Bridge,
+    processors: list[SpanProcessor],
+    auto_instrumentation_version: str | None,
+    variables: Mapping[str, str],
+) -> None:
+    """Let OpenTelemetry set its providers up, which it does traces first."""
+    has_metrics = variables["OTEL_METRICS_EXPORTER"] != "none"
+    with _environment(variables):
         _initialize_components(
             auto_instrumentation_version=auto_instrumentation_version,
             sampler=_sampler(bridge),
@@ -140,12 +175,8 @@ def _set_up_traces(
             span_processors=processors,
             export_log_record_processor=log_processors(bridge.scrubber),
             # Else the instrumentations' measurements are made for nobody.
-            meter_configurator=_disable_meter_configurator if metrics == "none" else None,
+            meter_configurator=None if has_metrics else _disable_meter_configurator,
         )
-    # Unset means ours alone, which writes W3C's headers, too.
-    listed = os.environ.get("OTEL_PROPAGATORS")
-    propagate.set_global_textmap(with_ours(bridge.propagator) if listed else bridge.propagator)
-    _follow()
 
 
 def _follow() -> None:
@@ -169,14 +200,23 @@ def _sampler(bridge: Bridge) -> Sampler | None:
     return build_sampler(settings, bridge.options, bridge.unsampled, remember_left_out)
 
 
-def _other_signals(settings: Settings, variable: str) -> str:
-    """Return the exporter of metrics or logs: ``none``, or ``otlp`` where traces go there, too."""
-    default = "otlp" if "otlp" in settings.backends else "none"
-    return os.environ.get(variable) or default
+def _textmap(ours: SentryPropagator) -> Any:
+    """
+    Return the propagator to install: ours alone, which writes W3C's headers, too.
+
+    With ``OTEL_PROPAGATORS`` set the user's list stands; ``sentry`` in it is ours, although
+    sentry-sdk registers one of the same name.
+    """
+    # Read here, not taken from OpenTelemetry: it has read the variable when it was imported, before
+    # OTEL_SENTRY_ENV_FILE was.
+    named = names_in(os.environ.get("OTEL_PROPAGATORS", ""))
+    if not named:
+        return ours
+    return CompositePropagator(listed(named, ours, "OTEL_PROPAGATORS"))
 
 
 @contextmanager
-def _environment(**values: str) -> Iterator[None]:
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set what OpenTelemetry's configuration takes from the environment and nowhere else."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

@@ -233,6 +233,78 @@ def test_bad_values(dsn, environ, sentences):
     assert ran.seen["sampler"] == f"SentrySampler{{rate=0.1,rules={rules}}}"
 
 
+OTHERS = {
+    "metrics": {"OTEL_METRICS_EXPORTER": "prometheus"},
+    "logs": {"OTEL_LOGS_EXPORTER": "nope"},
+    "one-of-two": {"OTEL_LOGS_EXPORTER": "nope,console"},
+    "protocol": {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "OTEL_METRICS_EXPORTER": "otlp"},
+    "case": {"OTEL_EXPORTER_OTLP_PROTOCOL": "GRPC", "OTEL_LOGS_EXPORTER": "otlp"},
+    "its-protocol": {
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/json",
+        "OTEL_METRICS_EXPORTER": "otlp",
+    },
+    "traces": {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "OTEL_TRACES_EXPORTER": "sentry,otlp"},
+    "ids": {"OTEL_PYTHON_ID_GENERATOR": "xray"},
+    "limit": {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "x"},
+    "negative": {"OTEL_ATTRIBUTE_COUNT_LIMIT": "-1"},
+}
+
+
+@pytest.mark.parametrize("environ", OTHERS.values(), ids=OTHERS)
+def test_bad_values_of_opentelemetry(dsn, environ):
+    """What OpenTelemetry's set-up would fail over is one line, and the bridge goes on."""
+    ran = launch(SENTRY_DSN=dsn, **environ)
+    assert is_on(ran)
+    assert ran.seen["propagator"] == "SentryPropagator"
+    assert ran.seen["fastapi"] == "opentelemetry.instrumentation.fastapi"
+    [line] = ran.warnings
+    name = next(iter(environ))
+    assert f"{name}={environ[name].partition(',')[0]} is ignored: " in line
+    assert "failed while" not in ran.stderr
+
+
+def test_empty_means_unset(dsn):
+    """OpenTelemetry's variables, too, may be empty, or a list with an empty place."""
+    ran = launch(
+        SENTRY_DSN=dsn,
+        OTEL_PYTHON_ID_GENERATOR="",
+        OTEL_SPAN_EVENT_COUNT_LIMIT=" ",
+        OTEL_METRICS_EXPORTER=" none ,",
+        OTEL_LOGS_EXPORTER="",
+        OTEL_EXPORTER_OTLP_PROTOCOL=" ",
+    )
+    assert is_on(ran)
+    assert ran.stderr == ""
+
+
+def test_an_exporter_of_metrics_that_cannot_be_made(dsn):
+    """What fails when it is built is said with its reason; traces go on."""
+    ran = launch(
+        SENTRY_DSN=dsn,
+        OTEL_METRICS_EXPORTER="otlp",
+        OTEL_EXPORTER_OTLP_METRICS_PROTOCOL="grpc",
+        OTEL_EXPORTER_OTLP_METRICS_COMPRESSION="brotli",
+    )
+    assert is_on(ran)
+    assert ran.seen["propagator"] == "SentryPropagator"
+    [line] = ran.stderr.splitlines()
+    assert "cannot set up metrics and logs" in line
+    assert "brotli" in line
+
+
+SQLALCHEMY = """
+import importlib.metadata, json, sqlalchemy
+print(json.dumps(importlib.metadata.version("sqlalchemy")))
+"""
+
+
+@pytest.mark.parametrize("name", ["none", "sentri", "Sentri", ","])
+def test_nothing_is_said_of_libraries_while_no_trace_is_sent(dsn, name):
+    """Where there is no backend of traces, the launcher does not complain about libraries."""
+    ran = launch(SENTRY_DSN=dsn, OTEL_TRACES_EXPORTER=name, code=SQLALCHEMY)
+    assert "only instruments" not in ran.stderr
+
+
 def test_an_unknown_sampler(dsn):
     """A sampler that nobody registers leaves OpenTelemetry's default, and the application runs."""
     ran = launch(SENTRY_DSN=dsn, OTEL_TRACES_SAMPLER="unknown")
@@ -253,6 +325,43 @@ def test_the_propagator_by_name(dsn):
     assert is_on(ran)
     assert ran.stderr == ""
     assert ran.seen["propagators"] == ["otel_sentry.propagation"], "it does what W3C's do"
+
+
+HEADERS = """
+import json
+from opentelemetry import propagate, trace
+carrier = {}
+with trace.get_tracer("app").start_as_current_span("job"):
+    propagate.inject(carrier)
+print(json.dumps(sorted(carrier)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "written"),
+    [
+        ("tracecontext,baggage,sentry", ["baggage", "sentry-trace", "traceparent"]),
+        ("tracecontext", ["traceparent"]),
+        ("none", []),
+        ("b3,tracecontext", ["traceparent"]),
+        ("b4", ["baggage", "sentry-trace", "traceparent"]),
+    ],
+)
+def test_propagators_of_an_env_file(dsn, tmp_path, names, written):
+    """OTEL_PROPAGATORS counts in a file, too; a name that nobody registers is one warning."""
+    path = tmp_path / ".env"
+    path.write_text(f"OTEL_PROPAGATORS={names}\n")
+    ran = launch(
+        SENTRY_DSN=dsn, OTEL_SENTRY_ENV_FILE=str(path), SENTRY_TRACES_SAMPLE_RATE="1", code=HEADERS
+    )
+    # What a sampler adds to the trace state is no matter of this test.
+    assert [name for name in ran.seen if name != "tracestate"] == written
+    unknown = re.findall(r"b\d", names)
+    assert len(ran.stderr.splitlines()) == len(unknown)
+    for name in unknown:
+        assert f"OTEL_PROPAGATORS: the propagator {name} is ignored: it is not installed" in (
+            ran.stderr
+        )
 
 
 def test_flags(dsn):

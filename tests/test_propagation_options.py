@@ -24,10 +24,10 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from otel_sentry import propagation
+from otel_sentry import listed_propagators, propagation
+from otel_sentry.listed_propagators import names_in
 from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator, trace_propagation_meta
-from otel_sentry.propagation._chosen import with_ours
 from otel_sentry.sampling import SentrySampler
 from otel_sentry.scrubbing import Names, Scrubber
 from otel_sentry.settings import Settings
@@ -261,7 +261,7 @@ class B3(TextMapPropagator):
         setter.set(carrier, "b3", f"{span.trace_id:032x}-{span.span_id:016x}-1")
 
 
-W3C = {"tracecontext": TraceContextTextMapPropagator, "baggage": W3CBaggagePropagator, "b3": B3}
+OTHERS = {"tracecontext": TraceContextTextMapPropagator, "baggage": W3CBaggagePropagator, "b3": B3}
 
 
 @pytest.fixture
@@ -269,10 +269,9 @@ def textmap(monkeypatch):
     """Return what makes the propagator of a list of names, as the distribution installs it."""
 
     def textmap(names: str):
-        listed = [W3C.get(name, SentryPropagator)() for name in names.split(",")]
-        monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", CompositePropagator(listed))
-        environ = {"SENTRY_TRACE_PROPAGATION_TARGETS": "internal.example"}
-        return with_ours(SentryPropagator(settings(**environ)))
+        monkeypatch.setattr(listed_propagators, "_made", lambda name, *_: OTHERS[name]())
+        ours = SentryPropagator(settings(SENTRY_TRACE_PROPAGATION_TARGETS="internal.example"))
+        return CompositePropagator(listed_propagators.listed(names_in(names), ours, "a test"))
 
     return textmap
 
@@ -338,8 +337,8 @@ def test_a_foreign_trace_is_not_continued_through_others(textmap, trace, continu
 
 def test_a_list_without_ours_stands(textmap):
     """Who does not name ours gets what was named."""
-    propagator = textmap("baggage,tracecontext")
-    assert propagator is propagate.get_global_textmap()
+    kinds = [type(one) for one in textmap("baggage,tracecontext")._propagators]
+    assert kinds == [W3CBaggagePropagator, TraceContextTextMapPropagator]
 
 
 # --- limits ------------------------------------------------------------------------------------

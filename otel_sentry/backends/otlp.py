@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from otel_sentry._logging import logger
 from otel_sentry.backends._annotate import Annotator
 from otel_sentry.backends._batches import Batches
 from otel_sentry.backends._queue import BatchQueue, Limits
+from otel_sentry.sdk_variables import GRPC, GRPC_PACKAGE, corrected, protocols, usable_protocol
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
 
     from otel_sentry.backends import Bridge
-
-_HTTP, _GRPC = "http/protobuf", "grpc"
-_GRPC_PACKAGE = "opentelemetry.exporter.otlp.proto.grpc"
 
 # A `requests.Session` that another package registers has its own say about requests.
 _CREDENTIALS = (
@@ -35,13 +31,9 @@ def build(bridge: Bridge, protocol: str | None = None) -> SpanProcessor:
         bridge: What the backends share.
         protocol: ``http/protobuf`` or ``grpc``; without it the environment says.
     """
-    protocol = _checked(
-        protocol
-        or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-        or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-        or _HTTP
-    )
-    is_grpc = protocol == _GRPC
+    named = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": protocol} if protocol else os.environ
+    corrected(protocols(named, "traces"))
+    is_grpc = usable_protocol(named, "traces") == GRPC
     return Batches(
         BatchQueue(
             lambda: _grpc(bridge) if is_grpc else _http(bridge),
@@ -51,28 +43,6 @@ def build(bridge: Bridge, protocol: str | None = None) -> SpanProcessor:
             lazily=is_grpc,
         )
     )
-
-
-def _checked(protocol: str) -> str:
-    """Return a protocol that is there; anything else is one warning."""
-    protocol = protocol.strip()
-    if protocol == _GRPC:
-        try:
-            if find_spec(_GRPC_PACKAGE) is not None:
-                return protocol
-        except ImportError:  # a part of its path is missing
-            pass
-        logger.warning(
-            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc needs a package that is not installed; using"
-            " http/protobuf instead. Install it: pip install 'otel-sentry[grpc]'"
-        )
-    elif protocol != _HTTP:
-        logger.warning(
-            "OTEL_EXPORTER_OTLP_PROTOCOL=%s is ignored; using http/protobuf. Set it to"
-            " http/protobuf or grpc.",
-            protocol,
-        )
-    return _HTTP
 
 
 def _destination(*, is_grpc: bool) -> str:
@@ -97,6 +67,6 @@ def _grpc(bridge: Bridge) -> SpanExporter:
     from otel_sentry.backends._encode import taking_encoded
     from otel_sentry.backends._otlp_http import EncodingExporter, say_less
 
-    say_less(f"{_GRPC_PACKAGE}.exporter")
+    say_less(f"{GRPC_PACKAGE}.exporter")
     exporter = taking_encoded(OTLPSpanExporter, "_translate_data")
     return EncodingExporter(exporter(), Annotator(bridge))

@@ -145,12 +145,14 @@ def _init(
 def _start(told: Mapping[str, str], options: Options, sentry_options: Mapping[str, Any]) -> None:
     """Do what the launcher does."""
     from otel_sentry.distro import SentryDistro
+    from otel_sentry.sdk_variables import drop_bad_limits
 
     distro = SentryDistro()
     distro.configure()
     settings = Settings.from_env({**_of_application(), **_filled(os.environ), **told})
     if not settings.enabled:
         return
+    drop_bad_limits(os.environ)
     from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
 
     from otel_sentry import pipeline

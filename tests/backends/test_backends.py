@@ -178,7 +178,7 @@ def test_a_span_that_cannot_be_scrubbed_does_not_leave(monkeypatch, caplog):
 def test_a_protocol_that_is_not_there(monkeypatch, caplog, protocol):
     """Another OTLP protocol than those installed warns with the fix, and HTTP is used."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-    monkeypatch.setattr("otel_sentry.backends.otlp.find_spec", lambda _: None)
+    monkeypatch.setattr("otel_sentry.sdk_variables.find_spec", lambda _: None)
 
     processor = backends.build("otlp", make_bridge())
 
@@ -267,7 +267,7 @@ def test_sentry_sdk_3_has_no_processor(monkeypatch, caplog):
 
 def test_grpc_by_its_own_name(monkeypatch, caplog):
     """OpenTelemetry's name of OTLP over gRPC names the extra where it is missing."""
-    monkeypatch.setattr("otel_sentry.backends.otlp.find_spec", lambda _: None)
+    monkeypatch.setattr("otel_sentry.sdk_variables.find_spec", lambda _: None)
 
     backends.build("otlp_proto_grpc", make_bridge()).shutdown()
 

@@ -15,6 +15,7 @@ from tests.end_to_end.test_jobs import publish
 
 SECRET = "Zq9xSekrit7Wv"
 OTLP = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SENTRY_CONNECTIONS": "2"}
+OTHER_SIGNALS = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp"}
 
 SCRIPT = """
 import logging, time
@@ -136,7 +137,10 @@ def test_the_end_of_a_script():
     """Spans, log records and metrics of a script arrive, scrubbed; nothing is said."""
     with Receiver() as receiver:
         _, stderr = run_script(
-            receiver, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url
+            receiver,
+            OTEL_TRACES_EXPORTER="otlp",
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url,
+            **OTHER_SIGNALS,
         )
         kinds = [item.kind for item in receiver.items if item.kind.startswith("otlp")]
 
@@ -145,11 +149,24 @@ def test_the_end_of_a_script():
         assert stderr == ""
 
 
+def test_traces_alone_unless_more_is_named():
+    """A Collector with a pipeline of traces is asked to take nothing else."""
+    with Receiver() as receiver:
+        _, stderr = run_script(
+            receiver, OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url
+        )
+        assert {request.path for request in receiver.requests} == {"/v1/traces"}
+        assert stderr == ""
+
+
 def test_the_end_of_a_script_whose_far_end_hangs():
     """With spans, log records and metrics that cannot leave, a script ends in three seconds."""
     with Receiver(respond=hang) as receiver:
         seconds, stderr = run_script(
-            receiver, OTEL_TRACES_EXPORTER="otlp,sentry", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url
+            receiver,
+            OTEL_TRACES_EXPORTER="otlp,sentry",
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url,
+            **OTHER_SIGNALS,
         )
         assert seconds < 5  # on a busy machine; 2 of them are ours
         assert f"3 spans did not reach {receiver.url} and are lost" in stderr
@@ -165,8 +182,6 @@ def test_nobody_listens():
         None,
         OTEL_TRACES_EXPORTER="otlp",
         OTEL_EXPORTER_OTLP_ENDPOINT=url,
-        OTEL_LOGS_EXPORTER="none",
-        OTEL_METRICS_EXPORTER="none",
     )
     assert seconds < 5  # on a busy machine; 2 of them are ours
     assert f"3 spans did not reach {url} and are lost" in stderr

@@ -114,6 +114,41 @@ def test_a_mistake_in_the_file(tmp_path, text, sentence):
         assert len(by_name(receiver, "job")) == 1
 
 
+@pytest.mark.parametrize("parts", ["sentry: ", "tracecontext: },{baggage: },{sentry: "])
+def test_a_propagator_that_is_not_installed(tmp_path, parts):
+    """It is one warning, and the others of the list count."""
+    path = tmp_path / "otel.yaml"
+    path.write_text(
+        f"file_format: '1.0'\n{SENTRY}propagator: {{composite: [{{{parts}}},{{b3: }}]}}\n"
+    )
+    with Receiver() as receiver:
+        stderr = run(receiver, path, "import time\n" + SCRIPT.partition("_logs.get")[0])
+
+        assert len(by_name(receiver, "job")) == 1
+        (line,) = stderr.splitlines()
+        assert "OTEL_CONFIG_FILE: propagator: the propagator b3 is ignored" in line
+
+
+MISTAKES = {
+    "sampler": SENTRY.replace("}\n", ", sampler: {nope: }}\n"),
+    "metrics": SENTRY + "meter_provider: {readers: [{periodic: {exporter: {nope: }}}]}\n",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES.values(), ids=MISTAKES)
+def test_a_component_that_is_not_installed(tmp_path, text):
+    """The warning names it, and traces go on."""
+    path = tmp_path / "otel.yaml"
+    path.write_text(f"file_format: '1.0'\n{text}")
+    with Receiver() as receiver:
+        stderr = run(receiver, path, "import time\n" + SCRIPT.partition("_logs.get")[0])
+
+        assert len(by_name(receiver, "job")) == 1
+        (line,) = stderr.splitlines()
+        assert "OTEL_CONFIG_FILE" in line
+        assert "nope" in line
+
+
 def test_no_file():
     """A path that is no file is said."""
     with Receiver() as receiver:

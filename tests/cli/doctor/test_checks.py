@@ -13,6 +13,7 @@ from otel_sentry.cli.doctor._finding import Finding
 from otel_sentry.cli.doctor._python import python_of
 from otel_sentry.cli.doctor._report import redactor
 from otel_sentry.cli.doctor._situation import Situation, understand
+from otel_sentry.cli.doctor.checks.backends import backends
 from otel_sentry.cli.doctor.checks.dsn import dsn
 from otel_sentry.cli.doctor.checks.processes import processes
 from otel_sentry.cli.doctor.checks.propagators import propagators
@@ -106,6 +107,33 @@ def test_variables(environ, level, said):
     """Values that do not parse, and what overrules all others, are named."""
     (found, sentence), *_ = look(variables, **environ)
     assert (found, said in sentence) == (level, True), sentence
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"OTEL_METRICS_EXPORTER": "prometheus"}, "OTEL_METRICS_EXPORTER=prometheus is ignored"),
+        ({"OTEL_LOGS_EXPORTER": "nope,otlp"}, "OTEL_LOGS_EXPORTER=nope is ignored"),
+        (
+            {"OTEL_LOGS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/json"},
+            "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/json is ignored",
+        ),
+        ({"OTEL_PYTHON_ID_GENERATOR": "xray"}, "OTEL_PYTHON_ID_GENERATOR=xray is ignored"),
+        ({"OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": "x"}, "it is no whole number; the default is used"),
+    ],
+)
+def test_what_opentelemetry_would_fail_over(environ, said):
+    """Values of OpenTelemetry's own variables that are left out are errors."""
+    (finding,) = [one for one in look(backends, **environ) if one[0] == "ERROR"]
+    assert said in finding[1]
+
+
+def test_a_protocol_for_two_signals_is_one_finding():
+    """The same mistake is not said for each signal that it concerns."""
+    environ = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp"}
+    environ |= {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}
+    texts = [text for _, text in look(backends, **environ)]
+    assert sum("http/json is ignored" in text for text in texts) == 1
 
 
 @pytest.mark.parametrize(

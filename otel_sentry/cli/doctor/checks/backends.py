@@ -8,8 +8,9 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from otel_sentry import sdk_variables
 from otel_sentry.cli.doctor._finding import Finding, error, ok, warning
-from otel_sentry.cli.doctor._installed import pip_check, pip_install, version_of
+from otel_sentry.cli.doctor._installed import pip_check, pip_install
 from otel_sentry.cli.doctor._network import endpoint_findings
 from otel_sentry.settings import NEED_DSN
 
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 
 _OTLP = {"otlp": "", "otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}
 _DEFAULT_PORTS = {"http/protobuf": 4318, "grpc": 4317}
-_GRPC = "opentelemetry-exporter-otlp-proto-grpc"
 
 
 def backends(situation: Situation) -> Iterator[Finding]:
-    """Is each name of OTEL_TRACES_EXPORTER something that can send?"""
+    """Is each name of OTEL_TRACES_EXPORTER something that can send, and is the SDK content?"""
+    # A protocol that is wrong for two signals is one finding.
+    yield from dict.fromkeys([*_named(situation), *_of_the_sdk(situation)])
+
+
+def _named(situation: Situation) -> Iterator[Finding]:
     names = situation.settings.traces_exporter
     if not names:
         yield warning(
@@ -45,6 +50,21 @@ def backends(situation: Situation) -> Iterator[Finding]:
             f"{twice.pop()} beside sentry is ignored: Sentry would have each trace twice",
             "keep one of the two in OTEL_TRACES_EXPORTER",
         )
+
+
+def _of_the_sdk(situation: Situation) -> Iterator[Finding]:
+    """Yield what the SDK is not told: else it would set up no signal at all."""
+    environ = situation.environ
+    for mistake in (*sdk_variables.limits(environ), *sdk_variables.components(environ)):
+        yield _ignored(mistake)
+
+
+def _ignored(mistake: sdk_variables.Mistake) -> Finding:
+    return error(
+        f"{mistake.variable}={mistake.text} is ignored: {mistake.reason};"
+        f" {mistake.instead or 'the default'} is used",
+        pip_install("'otel-sentry[grpc]'") if "pip install" in mistake.fix else mistake.fix,
+    )
 
 
 def _known() -> set[str]:
@@ -75,21 +95,10 @@ def _unknown(name: str) -> Finding:
 
 def _collector(situation: Situation, protocol: str) -> Iterator[Finding]:
     environ = situation.environ
-    protocol = (
-        protocol
-        or environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "").strip()
-        or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()
-        or "http/protobuf"
-    )
-    if protocol not in _DEFAULT_PORTS:
-        yield error(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is ignored: http/protobuf is used",
-            "set OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf or grpc",
-        )
-        protocol = "http/protobuf"
-    if protocol == "grpc" and version_of(_GRPC) is None:
-        yield error(f"grpc needs {_GRPC}", pip_install("'otel-sentry[grpc]'"))
-        protocol = "http/protobuf"
+    named = {**environ, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": protocol} if protocol else environ
+    for mistake in sdk_variables.protocols(named, "traces"):
+        yield _ignored(mistake)
+    protocol = sdk_variables.usable_protocol(named, "traces")
     port = _DEFAULT_PORTS[protocol]
     endpoint = (
         environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()
