@@ -8,6 +8,7 @@ runs whole processes on the oldest and the newest; docs/compatibility.md is its 
 
 from __future__ import annotations
 
+import warnings
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,20 @@ def personal_data(*, send: bool) -> dict[str, Any]:
         # None: `false` is what it is anyway, and naming it is deprecated.
         return {"send_default_pii": send or None}
     return {"data_collection": {} if send else _NO_PERSONAL_DATA}
+
+
+def init(options: Mapping[str, Any]) -> None:
+    """
+    Initialise sentry-sdk.
+
+    Nobody is warned that ``send_default_pii`` is deprecated: ``SENTRY_SEND_DEFAULT_PII`` is not,
+    and where warnings are errors there would be no client.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "The send_default_pii option is deprecated", DeprecationWarning
+        )
+        sentry_sdk.init(**options)
 
 
 def known_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 
 from otel_sentry._logging import never_raise
-from otel_sentry.env_file import read_env_file
+from otel_sentry.env_file import with_env_file
 from otel_sentry.instrumentation import keep_refusals_out_of_the_log
 from otel_sentry.sdk_variables import drop_bad_limits
 from otel_sentry.settings import Settings
@@ -23,12 +23,9 @@ class SentryDistro(BaseDistro):  # type: ignore[misc] # BaseDistro is untyped
     """Named by the entry point ``opentelemetry_distro``: asked first, and for each library."""
 
     def _configure(self, **kwargs: Any) -> None:  # noqa: ARG002 - OpenTelemetry's signature
-        path = os.environ.get("OTEL_SENTRY_ENV_FILE", "").strip()
-        if not path:
-            return
-        with never_raise("reading OTEL_SENTRY_ENV_FILE"):
-            for key, value in read_env_file(path).items():
-                os.environ.setdefault(key, value)
+        if os.environ.get("OTEL_SENTRY_ENV_FILE"):
+            with never_raise("reading OTEL_SENTRY_ENV_FILE"):
+                os.environ.update(with_env_file(os.environ))
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         """Instrument one library with what suits Sentry; nothing while the bridge is off."""

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from otel_sentry._logging import logger
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _QUOTED = re.compile(r"""(["'])(.*?)\1\s*(?:#.*)?$""")
+_EXPORT = re.compile(r"^export\s+")
 _COMMENT = re.compile(r"(?:^|\s+)#")
+
+
+def with_env_file(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment with what ``OTEL_SENTRY_ENV_FILE`` adds; what is there already wins."""
+    path = environ.get("OTEL_SENTRY_ENV_FILE", "").strip()
+    return {**(read_env_file(path) if path else {}), **environ}
 
 
 def read_env_file(path: str) -> dict[str, str]:
@@ -30,7 +41,7 @@ def read_env_file(path: str) -> dict[str, str]:
         return {}
     found = {}
     for line in lines:
-        key, is_pair, value = line.strip().removeprefix("export ").partition("=")
+        key, is_pair, value = _EXPORT.sub("", line.strip()).partition("=")
         key, value = key.strip(), value.strip()
         # No environment takes a NUL; a file that holds one is no text.
         if not is_pair or not key.startswith(("SENTRY_", "OTEL_")) or "\0" in line:

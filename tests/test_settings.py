@@ -363,6 +363,7 @@ def test_env_file(tmp_path, said):
                 f"SENTRY_DSN={DSN}",
                 "export SENTRY_ENVIRONMENT=staging",
                 "export   SENTRY_DEBUG = true",
+                "export\tSENTRY_ORG_ID=17",
                 "  OTEL_SENTRY_SCRUB_KEYS='a, b #c'  # why",
                 'OTEL_SENTRY_SAMPLING_RULES="GET /a=0; POST /b=1"',
                 "OTEL_SENTRY_KEEP_KEYS=a,b   # comment",
@@ -384,6 +385,7 @@ def test_env_file(tmp_path, said):
         "SENTRY_DSN": DSN,
         "SENTRY_ENVIRONMENT": "staging",
         "SENTRY_DEBUG": "true",
+        "SENTRY_ORG_ID": "17",
         "OTEL_SENTRY_SCRUB_KEYS": "a, b #c",
         "OTEL_SENTRY_SAMPLING_RULES": "GET /a=0; POST /b=1",
         "OTEL_SENTRY_KEEP_KEYS": "a,b",
@@ -414,7 +416,7 @@ def test_the_real_environment_wins(tmp_path, monkeypatch):
     """The distribution reads the file; variables that are set, even empty ones, stay."""
     path = tmp_path / ".env"
     path.write_text(f"SENTRY_DSN={DSN}\nSENTRY_RELEASE=file\nSENTRY_ENVIRONMENT=file\n")
-    real = {"OTEL_SENTRY_ENV_FILE": str(path), "SENTRY_RELEASE": "real", "SENTRY_DSN": ""}
+    real = {"OTEL_SENTRY_ENV_FILE": f" {path} ", "SENTRY_RELEASE": "real", "SENTRY_DSN": ""}
     monkeypatch.setattr(os, "environ", real)
     SentryDistro().configure()
     settings = Settings.from_env(real)

@@ -91,9 +91,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _run(_: argparse.Namespace) -> int:
+    from otel_sentry.env_file import with_env_file
     from otel_sentry.settings import Settings
 
-    sys.stdout.write(render(Settings.from_env(os.environ)))
+    sys.stdout.write(render(Settings.from_env(with_env_file(os.environ))))
     return 0
 
 
@@ -217,8 +218,8 @@ def _sensitive_keys(settings: Settings) -> Iterator[str]:
 
     yield _words()
     yield _phrases()
-    if settings.scrub_keys:
-        yield _any_of(settings.scrub_keys)
+    if own := _with_words(settings.scrub_keys):
+        yield _any_of(own)
     if not settings.send_default_pii:
         yield f"{_any_of(PERSONAL_KEYS)}$"
 
@@ -228,8 +229,8 @@ def _kept_keys(settings: Settings) -> Iterator[str]:
     from otel_sentry.scrubbing import HARMLESS_ENDINGS
 
     yield rf"(?i)[^a-z]({'|'.join(sorted(HARMLESS_ENDINGS))})$"
-    if settings.keep_keys:
-        yield f"^{_any_of(settings.keep_keys)}$"
+    if kept := _with_words(settings.keep_keys):
+        yield f"^{_any_of(kept)}$"
 
 
 def _words() -> str:
@@ -257,8 +258,18 @@ def _phrases() -> str:
 
 def _any_of(keys: Iterable[str]) -> str:
     """Return a pattern of the keys, their words together or apart."""
-    apart = ("[^A-Za-z0-9]{0,3}".join(re.findall(r"[A-Za-z0-9]+", key)) for key in keys)
+    from otel_sentry.scrubbing._keys import normalise
+
+    # In the words that the SDK compares: other letters than ASCII's are some, too.
+    apart = ("[^A-Za-z0-9]{0,3}".join(map(re.escape, normalise(k).split("_"))) for k in keys)
     return f"(?i:{'|'.join(apart)})"
+
+
+def _with_words(keys: Iterable[str]) -> list[str]:
+    """Return the keys of which something is left to compare: an empty pattern matches any key."""
+    from otel_sentry.scrubbing._keys import normalise
+
+    return [key for key in keys if normalise(key)]
 
 
 def _quote(text: str) -> str:

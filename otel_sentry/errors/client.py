@@ -8,7 +8,7 @@ import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 
 from otel_sentry._logging import logger
-from otel_sentry._sentry_sdk import known_options, personal_data
+from otel_sentry._sentry_sdk import init, known_options, personal_data
 from otel_sentry.transport import SentryTransport, transport_class
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def set_up_client(settings: Settings, options: Mapping[str, Any] | None = None) 
     ignore_logger("otel_sentry")
     before = sentry_sdk.get_client()
     try:
-        sentry_sdk.init(**_options(settings, options or {}))
+        init(_options(settings, options or {}))
     except Exception as error:
         if not options:
             raise
@@ -56,7 +56,7 @@ def set_up_client(settings: Settings, options: Mapping[str, Any] | None = None) 
             ", ".join(sorted(options)),
             error,
         )
-        sentry_sdk.init(**_options(settings, {}))
+        init(_options(settings, {}))
     if _is_ours(before):
         before.close(timeout=_PATIENCE_SECONDS)
     return sentry_sdk.get_client()

@@ -7,6 +7,7 @@ import yaml
 
 from otel_sentry.cli import main
 from otel_sentry.cli._re2 import ESCAPE, Replacement, translate
+from otel_sentry.scrubbing._keys import Keys
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,41 @@ def test_it_follows_the_environment(capsys, monkeypatch):
     assert not blocks(changed, "client.address")
     assert not blocks(changed, "session.id")
     assert blocks(changed, "session.identity")
+
+
+@pytest.mark.parametrize(
+    ("keys", "blocked", "left"),
+    [
+        ("пароль", {"пароль", "user.Пароль"}, {"http.route", "country"}),
+        ("---", set(), {"http.route", "country", ""}),
+        ("tür,---", {"tür", "x.Tür"}, {"country", "tr", "tor"}),
+        ("a.b+c", {"a.b+c", "A-B_C"}, {"country", "abd"}),
+        ("tenantName", {"tenant_name", "tenantName"}, {"tenant"}),
+    ],
+)
+def test_keys_of_any_letters(capsys, monkeypatch, keys, blocked, left):
+    """A key of one's own blocks what it blocks in the SDK, in any letters, and no more."""
+    rules = Keys(keys.split(","))
+    processors = rendered(capsys, monkeypatch, OTEL_SENTRY_SCRUB_KEYS=keys)
+    for key in blocked | left:
+        assert blocks(processors, key) == (key in blocked) == bool(rules.rule_of(key)), key
+
+
+def test_keys_to_keep_of_any_letters(capsys, monkeypatch):
+    """A key to keep of which nothing is left is none."""
+    plain = rendered(capsys, monkeypatch)
+    assert rendered(capsys, monkeypatch, OTEL_SENTRY_KEEP_KEYS="---") == plain
+
+
+def test_it_reads_the_env_file(capsys, monkeypatch, tmp_path):
+    """Keys of OTEL_SENTRY_ENV_FILE are in the rules, too; those of the environment win."""
+    path = tmp_path / ".env"
+    path.write_text("OTEL_SENTRY_SCRUB_KEYS=tenant\nOTEL_SENTRY_KEEP_KEYS=session.id\n")
+    processors = rendered(
+        capsys, monkeypatch, OTEL_SENTRY_ENV_FILE=str(path), OTEL_SENTRY_KEEP_KEYS="x"
+    )
+    assert blocks(processors, "tenant")
+    assert blocks(processors, "session.id")
 
 
 def test_it_reads_without_a_collector(capsys, monkeypatch):

@@ -276,3 +276,22 @@ otel_sentry.flush(10)
         OTEL_TRACES_EXPORTER="none",
     )
     assert types(receiver) == ["ValueError"] * 2
+
+
+@pytest.mark.parametrize("launcher", [False, True])
+def test_personal_data_where_warnings_are_errors(receiver, launcher):
+    """Personal data may be sent although sentry-sdk's option of that name is deprecated."""
+    stderr = run(
+        receiver,
+        """
+import otel_sentry
+otel_sentry.init(send_default_pii=True)
+work(ValueError("sent"))
+""",
+        launcher=launcher,
+        SENTRY_SEND_DEFAULT_PII="true",
+        PYTHONWARNINGS="error",
+    )
+    assert types(receiver) == ["ValueError"]
+    assert names(receiver) == ["work"]
+    assert "otel_sentry" not in stderr

@@ -368,3 +368,16 @@ def test_refuses_a_process_that_sends(run):
     result = run(test_it=code)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*Run plain `pytest`, without opentelemetry-instrument*"])
+
+
+def test_settings_where_warnings_are_errors(run):
+    """A test may send personal data under `-W error`."""
+    test = """
+        import pytest, otel_sentry
+
+        @pytest.mark.sentry_settings(SENTRY_SEND_DEFAULT_PII=True)
+        def test(captured_sentry):
+            otel_sentry.capture_message("sent")
+            assert captured_sentry.errors
+    """
+    run("-W", "error", test_personal=test).assert_outcomes(passed=1)
