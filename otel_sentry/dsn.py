@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
+
+# Sentry's keys have 32 hexadecimal digits; its tokens start with sntry and a letter.
+_KEY = re.compile(r"[0-9a-fA-F]{32,}|sntry[a-z]_[\w+/=.-]+")
 
 
 def mask_dsn(dsn: str) -> str:
@@ -11,7 +15,9 @@ def mask_dsn(dsn: str) -> str:
     if scheme not in {"http", "https"}:
         # Whatever stands there may be the key.
         return "***" if dsn else ""
-    return f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else f"{scheme}://***"
+    # Project and key may have changed places.
+    shown = _KEY.sub("***", rest.rpartition("@")[2])
+    return f"{scheme}://***@{shown}" if "@" in rest else f"{scheme}://***"
 
 
 def check_dsn(text: str) -> str:

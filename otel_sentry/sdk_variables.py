@@ -156,6 +156,15 @@ def usable_protocol(environ: Mapping[str, str], signal: str) -> str:
     return own or environ.get(_PROTOCOL, "").strip() or HTTP
 
 
+def without_scheme(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return variable and text of an endpoint of traces that HTTP cannot use, as it is no URL."""
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        text = environ.get(name, "").strip()
+        if text:
+            return None if text.lower().startswith(("http://", "https://")) else (name, text)
+    return None
+
+
 def corrected(mistakes: Iterable[Mistake]) -> dict[str, str]:
     """Return what is to stand in the variables instead, and warn of each mistake."""
     values = {}

@@ -47,7 +47,10 @@ def _flag(text: str) -> bool:
 
 
 def _otel_flag(text: str) -> bool:
-    """Read a boolean as OpenTelemetry's specification does: only ``true`` is true."""
+    """Read a boolean as OpenTelemetry's specification does: only ``true`` is true, none is 1."""
+    if text.lower() not in {"true", "false"}:
+        msg = "it is neither true nor false"
+        raise ValueError(msg)
     return text.lower() == "true"
 
 
@@ -57,14 +60,28 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _exporters(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(_names(text)))
-    return () if "none" in names else names
+    if not names:
+        msg = "it names none"
+        raise ValueError(msg)
+    return () if "none" in map(str.lower, names) else names
 
 
-def _whole(smallest: int) -> Parse:
+def _org_id(text: str) -> str:
+    number = text.removeprefix("o")  # as in the host of a DSN
+    if not (number.isascii() and number.isdigit()):
+        msg = "it is no number"
+        raise ValueError(msg)
+    return number
+
+
+def _whole(smallest: int, largest: float = math.inf) -> Parse:
     def parse(text: str) -> int:
         number = int(text)
         if number < smallest:
             msg = f"it is smaller than {smallest}"
+            raise ValueError(msg)
+        if number > largest:
+            msg = f"it is larger than {largest}"
             raise ValueError(msg)
         return number
 
@@ -150,7 +167,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "SENTRY_ORG_ID",
         "org_id",
-        str,
+        _org_id,
         "",
         "the number in https://o<number>.ingest.sentry.io",
         "Our organisation, where the DSN does not tell (self-hosted, Relay).",
@@ -272,9 +289,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "OTEL_SENTRY_CONNECTIONS",
         "connections",
-        _whole(1),
+        _whole(1, 256),
         16,
-        "a whole number from 1",
+        "a whole number from 1 to 256",
         "Requests to Sentry at once, at most, and one more for errors.",
     ),
     Variable(
@@ -310,7 +327,13 @@ def read(variable: Variable, environ: Mapping[str, str]) -> Any:
             variable.name,
             shown,
             reason,
-            repr(variable.default) if variable.default != "" else "none (nothing is sent)",
+            _shown(variable),
             variable.fix,
         )
         return variable.default
+
+
+def _shown(variable: Variable) -> str:
+    if variable.default != "":
+        return repr(variable.default)
+    return "none (nothing is sent)" if variable.secret else "none"

@@ -108,11 +108,13 @@ def test_defaults(said, text):
         ("SENTRY_DEBUG", "n", False),
         ("OTEL_TRACES_EXPORTER", "sentry, otlp,,sentry", ("sentry", "otlp")),
         ("OTEL_TRACES_EXPORTER", "none", ()),
+        ("OTEL_TRACES_EXPORTER", "NONE", ()),
         ("OTEL_TRACES_EXPORTER", "otlp,none", ()),
         ("OTEL_TRACES_SAMPLER", "always_on", "always_on"),
         ("OTEL_LOG_LEVEL", "debug", "debug"),
         ("OTEL_SDK_DISABLED", "TRUE", True),
-        ("OTEL_SDK_DISABLED", "1", False),
+        ("SENTRY_ORG_ID", " 17 ", "17"),
+        ("SENTRY_ORG_ID", "o17", "17"),
         ("OTEL_SDK_DISABLED", "false", False),
         ("OTEL_SENTRY_SAMPLING_RULES", "GET /a=0", "GET /a=0"),
         ("OTEL_SENTRY_SCRUB_KEYS", "a, b ,", ("a", "b")),
@@ -121,6 +123,7 @@ def test_defaults(said, text):
         ("OTEL_SENTRY_INFRASTRUCTURE_SPANS", "true", True),
         ("OTEL_SENTRY_MAX_SPANS", "1", 1),
         ("OTEL_SENTRY_CONNECTIONS", " 4 ", 4),
+        ("OTEL_SENTRY_CONNECTIONS", "256", 256),
     ],
 )
 def test_good_values(said, name, text, value):
@@ -159,6 +162,13 @@ def test_good_values(said, name, text, value):
         ("OTEL_SENTRY_MAX_SPANS", "0", "it is smaller than 1"),
         ("OTEL_SENTRY_MAX_SPANS", "1.5", "it cannot be read"),
         ("OTEL_SENTRY_CONNECTIONS", "-1", "it is smaller than 1"),
+        ("OTEL_SENTRY_CONNECTIONS", "100000000", "it is larger than 256"),
+        ("OTEL_SDK_DISABLED", "1", "it is neither true nor false"),
+        ("OTEL_SDK_DISABLED", "yes", "it is neither true nor false"),
+        ("OTEL_TRACES_EXPORTER", ",", "it names none"),
+        ("SENTRY_ORG_ID", '"1"', "it is no number"),
+        ("SENTRY_ORG_ID", "acme", "it is no number"),
+        ("SENTRY_ORG_ID", "²", "it is no number"),
         pytest.param("OTEL_SENTRY_CONNECTIONS", "9" * 5000, "it cannot be read", id="digits"),
     ],
 )
@@ -170,7 +180,7 @@ def test_bad_values(said, name, text, reason):
     [sentence] = said.sentences
     variable = next(variable for variable in VARIABLES if variable.name == name)
     shown = mask_dsn(text) if name == "SENTRY_DSN" else text
-    instead = repr(DEFAULTS[field]) if field != "dsn" else "none (nothing is sent)"
+    instead = {"dsn": "none (nothing is sent)", "org_id": "none"}.get(field, repr(DEFAULTS[field]))
     assert sentence.startswith(f"{name}={shown} is ignored: {reason}")
     assert sentence.endswith(f". Using {instead} instead. Set it to {variable.fix}.")
     assert KEY not in sentence
@@ -218,6 +228,9 @@ def test_a_failure_of_ours_is_logged_without_its_text(said, monkeypatch):
         ("https://host/1", "https://***"),
         (KEY, "***"),
         (f"{KEY}://host/1", "***"),
+        (f"https://42@host/{KEY}", "https://***@host/***"),
+        (f"https://42@{KEY}/1", "https://***@***/1"),
+        ("https://42@host/sntrys_eyJpYXQ_x", "https://***@host/***"),
     ],
 )
 def test_masked_dsns(dsn, shown):

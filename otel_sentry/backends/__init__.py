@@ -32,10 +32,8 @@ BACKENDS = ("sentry", "otlp", "sentry_otlp", "sentry_sdk", "console")
 # OpenTelemetry's names of the same thing with the protocol fixed.
 _OTLP = {"otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}
 
-_ALREADY_THERE = {
-    "sentry_sdk": "it is ignored: two things cannot make transactions of the same spans",
-    "sentry_otlp": "it is ignored: Sentry would have each span twice",
-}
+TO_SENTRY = ("sentry", "sentry_otlp", "sentry_sdk")
+"""Of these only the first that is named is built: Sentry would have each trace twice."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +53,23 @@ class Bridge:
 def build_all(bridge: Bridge) -> list[SpanProcessor]:
     """Return the span processor, if any, that feeds all backends of the settings."""
     names = bridge.settings.backends
+    first = next((name for name in TO_SENTRY if name in names), "")
     built: list[SpanProcessor] = []
     for name in names:
-        if "sentry" in names and name in _ALREADY_THERE:
+        if name in TO_SENTRY and name != first:
             logger.warning(
-                "OTEL_TRACES_EXPORTER=%s: %s beside sentry; %s. Choose one of the two.",
+                "OTEL_TRACES_EXPORTER=%s: %s beside %s is ignored: Sentry would have each trace"
+                " twice. Choose one of the two.",
                 ",".join(names),
                 name,
-                _ALREADY_THERE[name],
+                first,
             )
         elif processor := build(name, bridge):
             built.append(processor)
+    if names and not built:
+        logger.warning(
+            "OTEL_TRACES_EXPORTER=%s: no backend is left, so no traces are sent.", ",".join(names)
+        )
     if len(built) <= 1:
         return built
     from otel_sentry.backends._fan_out import FanOut

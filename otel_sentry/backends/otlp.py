@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from otel_sentry._logging import logger
 from otel_sentry.backends._annotate import Annotator
 from otel_sentry.backends._batches import Batches
 from otel_sentry.backends._queue import BatchQueue, Limits
-from otel_sentry.sdk_variables import GRPC, GRPC_PACKAGE, corrected, protocols, usable_protocol
+from otel_sentry.sdk_variables import (
+    GRPC,
+    GRPC_PACKAGE,
+    corrected,
+    protocols,
+    usable_protocol,
+    without_scheme,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -34,6 +42,13 @@ def build(bridge: Bridge, protocol: str | None = None) -> SpanProcessor:
     named = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": protocol} if protocol else os.environ
     corrected(protocols(named, "traces"))
     is_grpc = usable_protocol(named, "traces") == GRPC
+    if not is_grpc and (no_url := without_scheme(os.environ)):
+        logger.warning(
+            "%s=%s does not start with http:// or https://: no span will arrive there. Set it to"
+            " http://<host>:4318.",
+            no_url[0],
+            bridge.scrubber.text(no_url[1]),
+        )
     return Batches(
         BatchQueue(
             lambda: _grpc(bridge) if is_grpc else _http(bridge),

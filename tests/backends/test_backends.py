@@ -188,6 +188,33 @@ def test_a_protocol_that_is_not_there(monkeypatch, caplog, protocol):
     processor.shutdown()
 
 
+def test_an_endpoint_without_a_scheme(monkeypatch, caplog):
+    """HTTP needs a URL, gRPC none: what is missing is said when the backend is built."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318")
+
+    backends.build("otlp_proto_grpc", make_bridge()).shutdown()
+    assert caplog.text == ""
+    backends.build("otlp", make_bridge()).shutdown()
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT=127.0.0.1:4318 does not start with http://" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("sentry_otlp,sentry_sdk", "sentry_sdk beside sentry_otlp is ignored"),
+        ("'sentry'", "no traces are sent"),
+        ("Console", "no traces are sent"),
+    ],
+)
+def test_what_is_left_out_is_said(caplog, names, sentence):
+    """Two roads to Sentry are one, and no backend at all is said."""
+    dsn = "http://public@127.0.0.1:9/1"
+    for processor in backends.build_all(make_bridge(SENTRY_DSN=dsn, OTEL_TRACES_EXPORTER=names)):
+        processor.shutdown()
+
+    assert caplog.text.count(sentence) == 1
+
+
 class OwnClient:
     """As much of sentry-sdk's client as the noise filter asks for."""
 

@@ -97,6 +97,7 @@ def test_samplers(environ, level, said):
     [
         ({"OTEL_SENTRY_MAX_SPANS": "7"}, "OK", "OTEL_SENTRY_MAX_SPANS"),
         ({"OTEL_SENTRY_MAX_SPANS": "0"}, "ERROR", "it is smaller than 1"),
+        ({"OTEL_SDK_DISABLED": "1"}, "ERROR", "it is neither true nor false"),
         ({"OTEL_SDK_DISABLED": "TRUE"}, "WARNING", "switches everything off"),
         ({"OTEL_SENTRY_ENV_FILE": "nowhere"}, "ERROR", "is no file"),
         ({"OTEL_CONFIG_FILE": "nowhere"}, "ERROR", "is no file"),
@@ -117,6 +118,10 @@ def test_variables(environ, level, said):
         (
             {"OTEL_LOGS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/json"},
             "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/json is ignored",
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4318"},
+            "set OTEL_EXPORTER_OTLP_ENDPOINT to http://127.0.0.1:4318",
         ),
         ({"OTEL_PYTHON_ID_GENERATOR": "xray"}, "OTEL_PYTHON_ID_GENERATOR=xray is ignored"),
         ({"OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": "x"}, "it is no whole number; the default is used"),

@@ -30,6 +30,8 @@ def backends(situation: Situation) -> Iterator[Finding]:
 
 
 def _named(situation: Situation) -> Iterator[Finding]:
+    from otel_sentry.backends import TO_SENTRY
+
     names = situation.settings.traces_exporter
     if not names:
         yield warning(
@@ -44,10 +46,10 @@ def _named(situation: Situation) -> Iterator[Finding]:
             yield _loaded(name)
         else:
             yield _unknown(name)
-    twice = {"sentry_otlp", "sentry_sdk"}.intersection(names)
-    if "sentry" in names and twice:
+    first, *twice = [name for name in TO_SENTRY if name in names] or [""]
+    if twice:
         yield warning(
-            f"{twice.pop()} beside sentry is ignored: Sentry would have each trace twice",
+            f"{twice[0]} beside {first} is ignored: Sentry would have each trace twice",
             "keep one of the two in OTEL_TRACES_EXPORTER",
         )
 
@@ -111,4 +113,10 @@ def _collector(situation: Situation, protocol: str) -> Iterator[Finding]:
             f"otlp speaks {protocol}, and port {other} is that of the other protocol",
             f"use port {port}, or set OTEL_EXPORTER_OTLP_PROTOCOL",
         )
+    if protocol == sdk_variables.HTTP and (no_url := sdk_variables.without_scheme(environ)):
+        yield error(
+            f"{no_url[0]}={no_url[1]} does not start with http:// or https://: no span arrives",
+            f"set {no_url[0]} to http://{no_url[1].rpartition('://')[2]}",
+        )
+        return
     yield from endpoint_findings("the Collector", endpoint, situation)
