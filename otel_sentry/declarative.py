@@ -28,6 +28,7 @@ from otel_sentry.variables import VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.sampling import Sampler
 

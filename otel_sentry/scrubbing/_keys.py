@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otel_sentry.scrubbing._rules import (
     HARMLESS_ENDINGS,
@@ -14,6 +14,7 @@ from otel_sentry.scrubbing._rules import (
     SENSITIVE_ENDINGS,
     SENSITIVE_PHRASES,
     SENSITIVE_WORDS,
+    STRUCTURE,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Keys:
         name = normalise(key)
         if name in self._keep:
             return ""
-        if any(phrase in name for phrase in self._more):
+        if name in self._more or (key not in STRUCTURE and any(p in name for p in self._more)):
             return "own_key"
         if key.startswith(POSITIONAL_PREFIXES):
             return "parameters"
@@ -82,6 +83,11 @@ def _is_sensitive(key: str, name: str) -> bool:
             phrase in segment for segment in _SEGMENTS.findall(key.lower()) for phrase in _TOGETHER
         )
     )
+
+
+def is_structure(rule: str, key: str, value: Any) -> bool:
+    """Return whether only a key of the user's own removes what holds a part of an event."""
+    return rule == "own_key" and key in STRUCTURE and isinstance(value, (dict, list))
 
 
 def normalise(key: str) -> str:

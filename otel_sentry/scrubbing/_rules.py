@@ -127,6 +127,18 @@ SOURCE_KEYS = frozenset(
     {"abs_path", "context_line", "filename", "function", "module", "post_context", "pre_context"}
 )
 
+# What an event is made of. A key of the user's own that names a part of one of these (`text`, of
+# `contexts`) does not mean it, and without it Sentry takes no event.
+STRUCTURE = frozenset(
+    """
+    abs_path breadcrumbs category context_line contexts debug_meta dynamic_sampling_context
+    exception filename fingerprint frames function images in_app level lineno links logentry
+    measurements mechanism module modules op platform post_context pre_context request sdk source
+    spans stacktrace start_timestamp status tags threads timestamp trace transaction_info type
+    values
+    """.split()  # noqa: SIM905 - one word a line would be a page
+)
+
 # Of an event: names of libraries, "pyjwt" among them, and their versions.
 LIBRARY_KEYS = frozenset({"debug_meta", "modules", "sdk"})
 

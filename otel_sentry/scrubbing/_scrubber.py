@@ -34,7 +34,8 @@ _SPECIAL_KEYS = PROTOCOL_KEYS | SQL_KEYS | CACHE_KEYS | frozenset(ROUTE_KEYS)
 _PERSONAL_FIELDS = frozenset({"email", "username", "name", "ip_address"})
 _PARAMETER = re.compile(r"%\((\w{1,100})\)|\{(\w{1,100})")  # of a log line
 _MAX_PARAMETERS = 100
-_OWN_WAY = LIBRARY_KEYS | {"_meta", "request", "spans", "user"}
+_OWN_WAY = LIBRARY_KEYS | {"_meta", "level", "platform", "request", "spans"}
+_OWN_WAY |= {"start_timestamp", "timestamp", "type", "user"}
 
 # What Sentry cannot do without: no callback is asked about it.
 _NOT_REVIEWED = (

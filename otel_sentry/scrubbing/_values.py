@@ -6,6 +6,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from otel_sentry.scrubbing._keys import is_structure
 from otel_sentry.scrubbing._marks import FILTERED, Removed, renamed
 from otel_sentry.scrubbing._rules import (
     CACHE_KEYS,
@@ -87,7 +88,7 @@ class Values:
         if key in PROTOCOL_KEYS and isinstance(value, str) and _ID_OR_RELEASE.fullmatch(value):
             return value
         rule = self._keys.rule_of(key)
-        if rule:
+        if rule and not is_structure(rule, key, value):
             return _removed(value, rule)
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")

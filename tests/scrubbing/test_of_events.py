@@ -163,6 +163,54 @@ def test_named_parameters_of_log_lines(template, params, line, expected):
     assert Scrubber().log_line(line, template, params) == expected
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "text",
+        "context",
+        "contexts",
+        "trace",
+        "value",
+        "values",
+        "time",
+        "timestamp",
+        "name",
+        "file",
+        "frame",
+        "except",
+        "exception",
+        "type",
+        "tag",
+        "span",
+        "stamp",
+    ],
+)
+def test_own_keys_leave_the_protocol(word):
+    """A key of one's own that Sentry's protocol happens to hold removes data, and no structure."""
+    frame = {"filename": "shop.py", "abs_path": "/shop.py", "lineno": 3, "vars": {word: "ours"}}
+    error = {"type": "KeyError", "value": "x", "stacktrace": {"frames": [frame]}}
+    event = {
+        "type": "transaction",
+        "timestamp": "2026-01-01T00:00:00Z",
+        "contexts": {"trace": {"trace_id": "0" * 32, "span_id": "1" * 16}},
+        "exception": {"values": [error]},
+        "breadcrumbs": {"values": [{"timestamp": "2026-01-01T00:00:00Z", "data": {word: "ours"}}]},
+        "spans": [{"span_id": "2" * 16, "timestamp": "x", "tags": {}, "data": {word: "ours"}}],
+        "extra": {word: "ours", f"my_{word}": "ours", "other": 1},
+    }
+    scrubbed = Scrubber([word]).event(event)
+    for key in ("type", "timestamp", "contexts"):
+        assert scrubbed[key] == event[key]
+    (kept,) = scrubbed["exception"]["values"]
+    (kept_frame,) = kept["stacktrace"]["frames"]
+    assert (kept_frame["filename"], kept_frame["lineno"]) == ("shop.py", 3)
+    assert kept["type"] == (FILTERED if word == "type" else "KeyError")
+    (crumb,) = scrubbed["breadcrumbs"]["values"]
+    assert crumb["data"] == scrubbed["spans"][0]["data"] == {word: FILTERED}
+    assert scrubbed["spans"][0]["tags"] == {}
+    assert scrubbed["extra"] == {word: FILTERED, f"my_{word}": FILTERED, "other": 1}
+
+
 def test_keys_that_are_secrets():
     """An e-mail address or a token as a key goes from the key, and no value is lost for it."""
     mapping = {"a@mail.example": 1, "b@mail.example": 2, "page": 3}
