@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate, trace
 from opentelemetry._logs import get_logger_provider
+from opentelemetry.propagators.composite import CompositePropagator
 
 from otel_sentry import backends
 from otel_sentry._logging import logger

@@ -8,8 +8,10 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from otel_sentry._logging import logger, never_raise
+from otel_sentry.dsn import mask_dsn
 from otel_sentry.options import Options
 from otel_sentry.settings import Settings
+from otel_sentry.variables import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Mapping
@@ -122,7 +124,7 @@ def _monitoring(options: dict[str, Any], excluded: Collection[str] | None) -> di
         logger.warning("otel_sentry.init(exclude_beat_tasks=%r) is ignored: pass a list.", excluded)
         names = ()
     celery = CeleryIntegration(monitor_beat_tasks=True, exclude_beat_tasks=list(names))
-    return {**options, "integrations": [*options.get("integrations", ()), celery]}
+    return {**options, "integrations": [*(options.get("integrations") or ()), celery]}
 
 
 def _init(
@@ -135,11 +137,35 @@ def _init(
     for name, value in callbacks.items():
         _set(options, name, value)
     known = _known(sentry_options)
-    environ = {_VARIABLES[name]: _text(value) for name, value in told.items() if value is not None}
+    environ = _readable(told)
     if bridge is None:
         _start(environ, options, known)
     else:
         _change(bridge, environ, known)
+
+
+def _readable(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is told as variables, and warn of what cannot be read: theirs counts then."""
+    parse = {variable.name: variable.parse for variable in VARIABLES}
+    environ = {}
+    for name, value in told.items():
+        text = _text(value).strip() if value is not None else ""
+        try:
+            if text:
+                parse[_VARIABLES[name]](text)
+        except ValueError as error:
+            reason = str(error) if str(error).startswith("it") else "it cannot be read"
+            shown = mask_dsn(text) if name == "dsn" else repr(value)
+            logger.warning(
+                "otel_sentry.init(%s=%s) is ignored: %s. What %s says counts.",
+                name,
+                shown,
+                reason,
+                _VARIABLES[name],
+            )
+        else:
+            environ |= {_VARIABLES[name]: text} if value is not None else {}
+    return environ
 
 
 def _start(told: Mapping[str, str], options: Options, sentry_options: Mapping[str, Any]) -> None:
@@ -171,7 +197,7 @@ def _change(bridge: Bridge, told: Mapping[str, str], sentry_options: Mapping[str
     changed = {
         name: getattr(parsed, name)
         for name, variable in _VARIABLES.items()
-        if variable in told and getattr(parsed, name) != getattr(bridge.settings, name)
+        if variable in told and getattr(parsed, name) != _so_far(bridge, name)
     }
     if changed.pop("traces_sample_rate", None) is not None:
         logger.warning(
@@ -184,6 +210,10 @@ def _change(bridge: Bridge, told: Mapping[str, str], sentry_options: Mapping[str
     if new and bridge.client is not None:
         bridge.options.sentry.update(new)
         set_up_client(bridge.settings, bridge.options.sentry)
+
+
+def _so_far(bridge: Bridge, name: str) -> Any:
+    return bridge.options.sentry.get(name, getattr(bridge.settings, name))
 
 
 def _set(options: Options, name: str, value: Any) -> None:
@@ -212,7 +242,12 @@ def _known(sentry_options: Mapping[str, Any]) -> dict[str, Any]:
             name,
             f" Did you mean {close[0]}?" if close else " Remove it.",
         )
-    return {name: sentry_options[name] for name in sentry_options if name in DEFAULT_OPTIONS}
+    known = {name: sentry_options[name] for name in sentry_options if name in DEFAULT_OPTIONS}
+    for name in [name for name in known if name.startswith("before_")]:
+        if known[name] is not None and not callable(known[name]):
+            value = known.pop(name)
+            logger.warning("otel_sentry.init(%s=%r) is ignored: pass %s.", name, value, _CALLABLE)
+    return known
 
 
 def _unless_kept(sentry_options: Mapping[str, Any]) -> dict[str, Any]:

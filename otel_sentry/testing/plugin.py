@@ -57,6 +57,25 @@ def captured_sentry(request: pytest.FixtureRequest) -> Iterator[CapturedSentry]:
 
     variables: dict[str, str] = {}
     for mark in reversed(list(request.node.iter_markers(_MARKER))):  # the closest one wins
+        if mistake := _mistake(mark):
+            pytest.fail(mistake, pytrace=False)
         variables |= {name: str(value) for name, value in mark.kwargs.items()}
     with capturing(variables) as captured:
         yield captured
+
+
+def _mistake(mark: pytest.Mark) -> str:
+    """Return what is wrong with a marker: a slip in a name would let its test pass without it."""
+    from difflib import get_close_matches
+
+    from otel_sentry.variables import VARIABLES
+
+    if mark.args:
+        return f"{_MARKER}({mark.args[0]!r}): pass NAME=value"
+    known = [variable.name for variable in VARIABLES if variable.field]
+    known += ["ENVIRONMENT", "OTEL_RESOURCE_ATTRIBUTES"]
+    for name in sorted(set(mark.kwargs) - set(known)):
+        close = get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        return f"{_MARKER}({name}=...): captured_sentry reads no such variable.{hint}"
+    return ""

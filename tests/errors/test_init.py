@@ -171,14 +171,16 @@ def test_bad_options(receiver):
 import otel_sentry
 otel_sentry.init(
     traces_sample_rate="many", is_noisy_error="yes", ignore_errors=3, ignore_loggers=3,
-    failed_request_status_codes=500, before_sent=print, nonsense=1, max_request_body_size="huge",
+    failed_request_status_codes=500, before_sent=print, before_send=5, nonsense=1,
+    max_request_body_size="huge",
 )
 work(ValueError())
 """,
     )
     assert types(receiver) == ["ValueError"]
     for words in (
-        "SENTRY_TRACES_SAMPLE_RATE",
+        "init(traces_sample_rate='many') is ignored: it cannot be read.",
+        "init(before_send=5) is ignored: pass a function.",
         "init(is_noisy_error='yes') is ignored: pass a function.",
         "init(ignore_errors=3) is ignored: pass a list.",
         "init(ignore_loggers=3) is ignored: pass a list.",
@@ -295,3 +297,62 @@ work(ValueError("sent"))
     assert types(receiver) == ["ValueError"]
     assert names(receiver) == ["work"]
     assert "otel_sentry" not in stderr
+
+
+def test_an_argument_that_cannot_be_read(receiver):
+    """The variable counts then, not the default; the warning names the argument."""
+    stderr = run(
+        receiver,
+        "import otel_sentry\notel_sentry.init(traces_sample_rate=25)\nwork(ValueError())",
+        SENTRY_TRACES_SAMPLE_RATE="1",
+    )
+    assert names(receiver) == ["work"]
+    (line,) = stderr.splitlines()
+    assert "init(traces_sample_rate=25) is ignored: it is not between 0 and 1" in line
+
+
+def test_a_change_back(receiver):
+    """What init() says last counts, also where it is what the variables say."""
+    run(
+        receiver,
+        """
+import otel_sentry
+for environment in ("staging", "production"):
+    otel_sentry.init(environment=environment)
+work(ValueError())
+""",
+        launcher=True,
+    )
+    (event,) = receiver.errors()
+    assert event["environment"] == "production"
+
+
+def test_no_integrations_of_ones_own(receiver):
+    """`integrations=None` is none, beside beat's as well."""
+    stderr = run(
+        receiver,
+        """
+import otel_sentry
+otel_sentry.init(integrations=None, monitor_beat_tasks=True)
+work(ValueError())
+""",
+    )
+    assert types(receiver) == ["ValueError"]
+    assert "failed while" not in stderr
+
+
+def test_a_provider_of_the_applications_own(receiver):
+    """Where a tracer provider is set already, it is said that no traces are sent."""
+    stderr = run(
+        receiver,
+        """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider())
+import otel_sentry
+otel_sentry.init()
+work(ValueError())
+""",
+    )
+    assert types(receiver) == ["ValueError"]
+    assert stderr.count("otel_sentry sends no traces: the application has set a tracer") == 1

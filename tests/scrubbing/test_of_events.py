@@ -166,23 +166,8 @@ def test_named_parameters_of_log_lines(template, params, line, expected):
 @pytest.mark.parametrize(
     "word",
     [
-        "text",
-        "context",
-        "contexts",
-        "trace",
-        "value",
-        "values",
-        "time",
-        "timestamp",
-        "name",
-        "file",
-        "frame",
-        "except",
-        "exception",
-        "type",
-        "tag",
-        "span",
-        "stamp",
+        *("text", "context", "contexts", "trace", "value", "values", "time", "timestamp", "name"),
+        *("file", "frame", "except", "exception", "type", "tag", "span", "stamp"),
     ],
 )
 def test_own_keys_leave_the_protocol(word):

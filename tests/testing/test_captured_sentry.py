@@ -381,3 +381,24 @@ def test_settings_where_warnings_are_errors(run):
             assert captured_sentry.errors
     """
     run("-W", "error", test_personal=test).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("OTEL_SENTRY_SCRUBKEYS='x'", "Did you mean OTEL_SENTRY_SCRUB_KEYS?"),
+        ("{'SENTRY_RELEASE': '1'}", "pass NAME=value"),
+    ],
+)
+def test_a_slip_in_a_marker(run, arguments, said):
+    """A setting that nobody reads fails its test, which would pass for another reason."""
+    test = f"""
+        import pytest
+
+        @pytest.mark.sentry_settings({arguments})
+        def test(captured_sentry):
+            pass
+    """
+    result = run(test_slip=test)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*{said.replace('?', '[?]')}*"])

@@ -109,7 +109,7 @@ def _is_server(module: str) -> bool:
 def _without_env(words: list[str]) -> tuple[list[str], dict[str, str]]:
     """Return the words behind `env NAME=value`, and what that sets."""
     added = {}
-    if words and words[0] == "env":
+    if words and Path(words[0]).name == "env":
         words = words[1:]
     while words and _ASSIGNMENT.match(words[0]):
         name, _, value = words[0].partition("=")
@@ -122,6 +122,8 @@ def _without_flags(words: list[str]) -> tuple[list[str], dict[str, str]]:
     """Return the words behind the launcher's flags, and the variables that these set."""
     added = {}
     while words and words[0].startswith("--"):
+        if words[0] == "--":  # what follows is the command
+            return words[1:], added
         flag, has_value, value = words[0].removeprefix("--").partition("=")
         words = words[1:]
         if not has_value and words:

@@ -141,6 +141,29 @@ def test_a_protocol_for_two_signals_is_one_finding():
     assert sum("http/json is ignored" in text for text in texts) == 1
 
 
+@pytest.mark.parametrize("text", [" ", ",", "tracecontext,"])
+def test_an_empty_place_among_the_propagators(text):
+    """OpenTelemetry looks for a propagator without a name, and the launcher dies."""
+    ((level, sentence),) = look(propagators, OTEL_PROPAGATORS=text)
+    assert (level, "the launcher does not start" in sentence) == ("ERROR", True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "/usr/bin/env SENTRY_DSN=x opentelemetry-instrument python app.py",
+        "env SENTRY_DSN=x opentelemetry-instrument -- python app.py",
+        "SENTRY_DSN=x opentelemetry-instrument --traces_exporter sentry -- python app.py",
+    ],
+)
+def test_what_stands_before_a_command(command):
+    """The command is what stands behind `env`, the launcher and its flags."""
+    situation = understand({}, Path.cwd(), command.split())
+    assert situation.launched
+    assert situation.command == ("python", "app.py")
+    assert situation.environ["SENTRY_DSN"] == "x"
+
+
 @pytest.mark.parametrize(
     ("command", "level", "said"),
     [

@@ -28,6 +28,14 @@ def propagators(situation: Situation) -> Iterator[Finding]:
         )
         if name
     ]
+    text = situation.environ.get("OTEL_PROPAGATORS", "")
+    if text and not all(part.strip() for part in text.split(",")):
+        yield error(
+            f"OTEL_PROPAGATORS={text!r} has an empty place, and the launcher does not start the"
+            " application",
+            f"set it to {','.join(names)}" if names else _UNSET,
+        )
+        return
     if not names:
         yield ok("traceparent, tracestate, sentry-trace and baggage are read and written")
         return
