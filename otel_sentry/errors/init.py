@@ -147,7 +147,7 @@ def _init(
 def _readable(told: Mapping[str, Any]) -> dict[str, str]:
     """Return what is told as variables, and warn of what cannot be read: theirs counts then."""
     parse = {variable.name: variable.parse for variable in VARIABLES}
-    environ = {}
+    environ: dict[str, str] = {}
     for name, value in told.items():
         text = _text(value).strip() if value is not None else ""
         try:

@@ -120,7 +120,7 @@ def _without_env(words: list[str]) -> tuple[list[str], dict[str, str]]:
 
 def _without_flags(words: list[str]) -> tuple[list[str], dict[str, str]]:
     """Return the words behind the launcher's flags, and the variables that these set."""
-    added = {}
+    added: dict[str, str] = {}
     while words and words[0].startswith("--"):
         if words[0] == "--":  # what follows is the command
             return words[1:], added
