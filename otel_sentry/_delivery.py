@@ -57,7 +57,8 @@ class DeliveryWorker(Worker):
         # Re-entrant: a log call inside may be captured, and end up in submit() again.
         self._lock = threading.RLock()
         # One for each idle thread, the last one idle last: it is woken first, its caches are warm.
-        self._waiting: list[threading.Condition] = []  # bound: connections
+        # Who wakes it takes it out of here, or the next one to wake somebody would wake it again.
+        self._waiting: list[threading.Condition] = []  # bound: connections + 1
         self._sent = threading.Condition(self._lock)
         self._urgent: deque[Callable[[], Any]] = deque()  # bound: MAX_QUEUED_ERRORS
         self._other: deque[tuple[float, int, Callable[[], Any]]] = deque()
@@ -65,6 +66,7 @@ class DeliveryWorker(Worker):
 
         self._other_bytes = 0  # bound: MAX_QUEUED_BYTES
         self._sending_others = 0  # bound: connections
+        self._watching = 0  # of those waiting; bound: connections
         self._threads = 0  # bound: connections + 1
         self._idle = 0
         self._flushing = 0
@@ -96,21 +98,32 @@ class DeliveryWorker(Worker):
                 self._other_bytes += size
             if not self._idle:
                 self._start_thread()
-            elif urgent or len(self._other) == 1 or self._idle == self._threads:
-                self._wake(self._waiting[-1:])
+            elif urgent or not (self._awake() or (self._watching and self._idle < self._threads)):
+                self._wake(1)
         return True
 
-    def _wake(self, waiting: list[threading.Condition]) -> None:
-        for condition in waiting:
+    def _awake(self) -> bool:
+        """Whether an idle thread is about to look at the queues."""
+        return self._idle > len(self._waiting)
+
+    def _wake(self, threads: int) -> None:
+        for condition in self._waiting[-threads:]:
+            self._waiting.remove(condition)
             condition.notify()
 
     def _start_thread(self) -> None:
         if self._threads >= self._connections + bool(self._urgent):
             return
-        if start_thread(self._run, "otel-sentry.sender") is None:
-            return
+        # First the numbers: the garbage collector may submit something meanwhile.
         self._threads += 1
         self._idle += 1  # until it takes its first send
+        thread = None
+        try:
+            thread = start_thread(self._run, "otel-sentry.sender")
+        finally:
+            if thread is None:
+                self._threads -= 1
+                self._idle -= 1
 
     def _run(self) -> None:
         # Requests to Sentry leave no breadcrumb and no event either.
@@ -134,18 +147,34 @@ class DeliveryWorker(Worker):
                 taken = self._next()
                 if taken is not None:
                     self._idle -= 1
-                    if not self._idle and (self._urgent or self._other):
-                        self._start_thread()  # one that watches
+                    self._let_watch()
                     return taken
+                watching = self._room_for_others()
+                self._watching += watching
                 self._waiting.append(wake)
-                woken = wake.wait(self._lag() if self._room_for_others() else _IDLE_SECONDS)
-                self._waiting.remove(wake)
-                if not (woken or self._other):
+                wake.wait(self._lag() if watching else _IDLE_SECONDS)
+                self._watching -= watching
+                # Not what wait() returns: its time may be over, and it be woken all the same.
+                woken = wake not in self._waiting
+                if not woken:
+                    self._waiting.remove(wake)
+                if not (woken or watching or self._urgent or self._other or self._is_last()):
                     break
             self._threads -= 1
             self._idle -= 1
             self._sent.notify_all()
             return None
+
+    def _let_watch(self) -> None:
+        """Have a thread that looks after what waits while the others send."""
+        if not self._idle and (self._urgent or self._other):
+            self._start_thread()
+        elif self._room_for_others() and not (self._watching or self._awake()):
+            self._wake(1)
+
+    def _is_last(self) -> bool:
+        """Whether there may be no other thread: some interpreters start none while they end."""
+        return self._threads == 1 and not threading.main_thread().is_alive()
 
     def _next(self) -> tuple[bool, Callable[[], Any]] | None:
         """Take a send, and whether it is an urgent one."""
@@ -177,15 +206,16 @@ class DeliveryWorker(Worker):
         self._send_here(deadline)
         with self._lock:
             self._flushing += 1
-            self._wake(self._waiting)
-            try:
-                if not self._wait_until_sent(min(deadline, time.monotonic() + _PATIENCE_SECONDS)):
-                    if callback is not None:
-                        callback(self._pending(), timeout)
-                    return self._wait_until_sent(deadline)
-            finally:
+            self._wake(len(self._waiting))
+        try:
+            if self._wait_until_sent(min(deadline, time.monotonic() + _PATIENCE_SECONDS)):
+                return True
+            if callback is not None:
+                callback(self._pending(), timeout)
+            return self._wait_until_sent(deadline)
+        finally:
+            with self._lock:
                 self._flushing -= 1
-        return True
 
     def _send_here(self, deadline: float) -> None:
         """Send in this thread where no other can be started: the interpreter is shutting down."""
@@ -199,19 +229,23 @@ class DeliveryWorker(Worker):
                     return
                 send = self._urgent.popleft() if self._urgent else self._take_other()
                 self._send_until = deadline
-            with capture_internal_exceptions():
-                send()
+            try:
+                with capture_internal_exceptions():
+                    send()
+            finally:
+                self._send_until = None
 
     def seconds_left(self) -> float | None:
         """Return how long a request may take; ``None``: as long as they all may."""
         return None if self._send_until is None else max(0.1, self._send_until - time.monotonic())
 
     def _wait_until_sent(self, deadline: float) -> bool:
-        while self._pending():
-            wait = deadline - time.monotonic()
-            if wait <= 0 or not self._threads:
-                return False
-            self._sent.wait(wait)
+        with self._lock:
+            while self._pending():
+                wait = deadline - time.monotonic()
+                if wait <= 0 or not self._threads:
+                    return False
+                self._sent.wait(wait)
         return True
 
     def _pending(self) -> int:
@@ -224,4 +258,4 @@ class DeliveryWorker(Worker):
             self._urgent.clear()
             self._other.clear()
             self._other_bytes = 0
-            self._wake(self._waiting)
+            self._wake(len(self._waiting))
