@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 
+from otel_sentry._logging import report
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,6 +37,31 @@ def start_thread(target: Callable[[], Any], name: str) -> threading.Thread | Non
     except RuntimeError:
         return None
     return thread
+
+
+def begin(doing: str, work: Callable[[], Any]) -> Callable[[float], None]:
+    """
+    Start something of others that may raise or hang; where no thread starts, it is done now.
+
+    Args:
+        doing: What may fail, as the rest of the sentence "otel_sentry failed while ...".
+        work: It.
+
+    Returns:
+        A function that waits for its end, for so many seconds at most.
+    """
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - it is of others
+            report(doing, error)
+
+    thread = start_thread(run, "otel-sentry.end")
+    if thread is None:
+        run()
+        return lambda _: None
+    return lambda seconds: thread.join(max(0.0, seconds))
 
 
 def after_fork_in_child(method: Callable[[], Any]) -> None:

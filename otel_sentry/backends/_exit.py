@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import time
+from functools import partial
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import get_meter_provider
 
+from otel_sentry._background import begin
 from otel_sentry._logging import never_raise
 from otel_sentry.backends._queue import live_queues
 
@@ -27,12 +29,15 @@ def end_together() -> None:
     """
     with never_raise("ending the backends"):
         deadline = time.monotonic() + EXIT_SECONDS
+        finishes: list[Callable[[float], Any]]
         finishes = [queue.begin_shutdown() for queue in live_queues()]
         shutdown = _metrics_shutdown()
         if shutdown is not None:
-            shutdown(timeout_millis=EXIT_SECONDS * 1000)
+            end_metrics = partial(shutdown, timeout_millis=EXIT_SECONDS * 1000)
+            finishes.append(begin("ending the metrics", end_metrics))
         for finish in finishes:
-            finish(max(0.0, deadline - time.monotonic()))
+            with never_raise("ending a backend"):
+                finish(max(0.0, deadline - time.monotonic()))
 
 
 def register() -> None:

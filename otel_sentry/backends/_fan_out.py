@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from otel_sentry._logging import report
+from otel_sentry._logging import never_raise, report
 from otel_sentry.backends._batches import Batches
 from otel_sentry.backends._queue import SHUTDOWN_SECONDS
 
@@ -66,7 +66,8 @@ class FanOut(SpanProcessor):
             except Exception as error:  # noqa: BLE001, PERF203
                 report("ending a backend", error)
         for finish in finishes:
-            finish(_left_millis(deadline) / 1000)
+            with never_raise("ending a backend"):
+                finish(_left_millis(deadline) / 1000)
 
 
 def _flush(processor: SpanProcessor, millis: int) -> bool:

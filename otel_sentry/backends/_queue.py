@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from otel_sentry._background import after_fork_in_child, start_thread
+from otel_sentry._background import after_fork_in_child, begin, start_thread
 from otel_sentry._logging import logger, report
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ SHUTDOWN_SECONDS = 2.0
 """How long the end of the process may take for what is queued."""
 
 _WARN_AFTER_SECONDS = 60.0
+_LAST_SECONDS = 0.1  # for the end of an exporter where what was queued has taken all the time
 _PAUSE_SECONDS = 0.1  # between two attempts, at least
 _DELAY_MILLIS = {"OTEL_BSP": 5000, "OTEL_BLRP": 1000}
 
@@ -137,8 +138,10 @@ class BatchQueue:
         self._queue: deque[Any] = deque()  # bound: max_queue, and one batch put back
         self._exporter = None
         self._thread: threading.Thread | None = None
+        self._starting = False  # that thread
         self._flushing = 0
         self._sending = 0  # spans of the batch that the exporter has
+        self._counting = 0  # spans of a batch that is lost, and about to be counted
         self._settled = 0  # spans sent or lost since the start
         self._not_before: float | None = None  # the far end wants nothing earlier
         self._told = False  # that a batch is full
@@ -168,9 +171,14 @@ class BatchQueue:
 
     def _start(self) -> None:
         with self._wake:
-            if self._thread is None and not self._closed:
+            if self._thread is not None or self._starting or self._closed:
+                return
+            self._starting = True  # the garbage collector may end a span meanwhile
+            try:
                 # Stays None while the interpreter shuts down; shutdown() sends in its caller then.
                 self._thread = start_thread(self._run, "otel-sentry.batches")
+            finally:
+                self._starting = False
 
     def _run(self) -> None:
         generation = self._generation
@@ -214,17 +222,27 @@ class BatchQueue:
                 sent = self._exporter.export(batch).name == "SUCCESS"
             except Exception as error:  # noqa: BLE001 - the thread must live
                 report(f"exporting {self._what} to {self._destination}", error)
+        lost = 0
         with self._wake:
             retry_at = getattr(self._exporter, "retry_at", None)
             self._not_before = retry_at
             if not sent and retry_at is not None and not self._given_up:
                 self._not_before = max(retry_at, time.monotonic() + _PAUSE_SECONDS)
                 self._queue.extendleft(reversed(batch))
-            else:
+            elif sent or self._given_up:
                 self._settled += size
-                if not sent and not self._given_up:
-                    self._count_lost(size, "network_error")
+            else:
+                self._counting = lost = size
             self._sending = 0
+            self._wake.notify_all()
+        if not lost:
+            return
+        # Not while the lock is held: a handler of the application's log takes its own lock, and who
+        # has that may be about to put a log record here.
+        self._count_lost(lost, "network_error")
+        with self._wake:
+            self._counting = 0
+            self._settled += lost
             self._wake.notify_all()
 
     def _count_lost(self, spans: int, reason: str) -> None:
@@ -239,7 +257,8 @@ class BatchQueue:
         self._say_lost()
 
     def _say_lost(self) -> None:
-        spans, self._uncounted = self._uncounted, 0
+        with self._wake:
+            spans, self._uncounted = self._uncounted, 0
         if spans:
             logger.warning(
                 "%d %s did not reach %s and are lost. Is it up, and fast enough?",
@@ -257,7 +276,7 @@ class BatchQueue:
             returns whether it was.
         """
         with self._wake:
-            target = self._settled + self._sending + len(self._queue)
+            target = self._settled + self._counting + self._sending + len(self._queue)
             self._flushing += 1
             self._wake.notify_all()
 
@@ -290,17 +309,19 @@ class BatchQueue:
             self._wake.notify_all()
 
         def finish(seconds: float) -> bool:
+            deadline = time.monotonic() + seconds
             done = wait(seconds)
             with self._wake:
                 self._given_up = True
                 left = len(self._queue) + self._sending
-                if left:
-                    self._lost(left, "network_error")
-                    self._uncounted += left
-                self._say_lost()
+                self._uncounted += left
                 self._wake.notify_all()
+            if left:
+                self._lost(left, "network_error")
+            self._say_lost()
             if self._exporter is not None:
-                self._exporter.shutdown()
+                ended = begin(f"ending {self._destination}", self._exporter.shutdown)
+                ended(max(_LAST_SECONDS, deadline - time.monotonic()))
             return done
 
         return finish

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -7,6 +8,10 @@ import time
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
+from otel_sentry._logging import logger
+from otel_sentry.backends import _exit, _queue
+from otel_sentry.backends._batches import Batches
+from otel_sentry.backends._fan_out import FanOut
 from otel_sentry.backends._queue import BatchQueue, Limits
 
 
@@ -163,6 +168,127 @@ def test_what_comes_after_the_end_is_counted(far_end, lost):
     queue.put(1)
 
     assert lost.by_reason == {"queue_overflow": 1}
+
+
+def test_whoever_logs_may_put_meanwhile(far_end, lost):
+    """While a loss is counted and said, a thread that holds up the log puts what it has."""
+    waited = []
+
+    def put_elsewhere(*_):
+        thread = threading.Thread(target=queue.begin_flush(), args=(0,))
+        thread.start()
+        thread.join(5)
+        waited.append(thread.is_alive())
+
+    class Handler(logging.Handler):
+        emit = put_elsewhere
+
+    logger.addHandler(Handler())
+    far_end.result = SpanExportResult.FAILURE
+    queue = make(far_end, put_elsewhere)
+    queue.put(1)
+    assert queue.begin_flush()(5)
+    assert waited == [False] * 2
+
+    far_end.gate.clear()
+    for number in (2, 3):  # not the same sentence again
+        queue.put(number)
+    queue.begin_shutdown()(0.1)
+    assert waited == [False] * 4
+
+
+def test_a_garbage_collection_in_the_start_of_the_thread(far_end, lost, monkeypatch):
+    """A span that ends while the thread starts, wherever that comes from, starts no other."""
+    start_thread, started = _queue.start_thread, []
+
+    def start(*args):
+        started.append(args)
+        if len(started) == 1:
+            queue.put(2)
+        return start_thread(*args)
+
+    monkeypatch.setattr(_queue, "start_thread", start)
+    queue = make(far_end, lost)
+    queue.put(1)
+
+    assert queue.begin_shutdown()(5)
+    assert len([args for args in started if args[1] == "otel-sentry.batches"]) == 1
+    assert sorted(number for batch in far_end.batches for number in batch) == [1, 2]
+
+
+class Stubborn(FarEnd):
+    """An exporter that does not end."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.shutdown = end
+
+
+def end_together(queues, monkeypatch):
+    monkeypatch.setattr(_exit, "live_queues", lambda: queues)
+    _exit.end_together()
+
+
+def end_by_provider(queues, _monkeypatch):
+    FanOut([Batches(queue) for queue in queues]).shutdown()
+
+
+@pytest.mark.parametrize("end_all", [end_together, end_by_provider])
+def test_an_exporter_that_does_not_end(far_end, lost, monkeypatch, caplog, end_all):
+    """An exporter whose end raises or hangs costs the others nothing, and no more time."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+    over = threading.Event()
+    stubborn = [Stubborn(lambda: 1 / 0), Stubborn(lambda: over.wait(30))]
+    queues = [make(one, lost) for one in (*stubborn, far_end)]
+    for queue in queues:
+        queue.put(1)
+    started = time.monotonic()
+    end_all(queues, monkeypatch)
+    took = time.monotonic() - started
+    over.set()
+
+    assert [one.batches for one in (*stubborn, far_end)] == [[[1]]] * 3
+    assert far_end.is_shut_down
+    assert lost.by_reason == {}
+    assert took < 10
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_metrics_that_do_not_end(far_end, lost, monkeypatch, caplog):
+    """Metrics whose end raises or hangs cost the backends nothing."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+    over = threading.Event()
+
+    def hang(**_):
+        over.wait(30)
+        raise ValueError
+
+    monkeypatch.setattr(_exit, "_metrics_shutdown", lambda: hang)
+    queue = make(far_end, lost)
+    queue.put(1)
+    end_together([queue], monkeypatch)
+    assert far_end.batches == [[1]]
+    assert far_end.is_shut_down
+
+    over.set()
+    end_together([make(far_end, lost)], monkeypatch)
+    assert "ValueError" in caplog.text
+
+
+def test_an_end_without_threads(far_end, lost, monkeypatch):
+    """Where no thread can be started any more, all is sent and ended in the one that there is."""
+    monkeypatch.setattr("otel_sentry._background.threading.Thread.start", no_thread)
+    queue = make(far_end, lost)
+    queue.put(1)
+
+    assert queue.begin_shutdown()(5)
+    assert far_end.batches == [[1]]
+    assert far_end.is_shut_down
+
+
+def no_thread(_thread):
+    msg = "can't start new thread"
+    raise RuntimeError(msg)
 
 
 def test_a_forked_child_sends_its_own_alone(lost):
