@@ -39,7 +39,7 @@ class Send(Protocol):
     """Where finished trees go, and where what is lost is counted."""
 
     def transaction(self, tree: Tree, context: Context) -> None:
-        """Send a tree as one transaction."""
+        """Send a tree as one transaction; what cannot be sent is counted, and nothing raised."""
 
     def lost(self, reason: str, *, transactions: int, spans: int) -> None:
         """Count what does not leave the process (Sentry client reports)."""
@@ -89,6 +89,7 @@ class Assembler:
         self._busy = False
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._starting = False  # that thread
 
     def _after_fork_in_child(self) -> None:
         """Start afresh: what was buffered is the parent's to send."""
@@ -108,27 +109,37 @@ class Assembler:
         with self._lock:
             if segment.queued:
                 return
-            if self._closed:
-                self._drop(segment)
+            closed = self._closed
+            if not closed and self._queued_spans + size <= self._max_queued_spans:
+                due = time.monotonic() + (self._grace if segment.open else 0.0)
+                entry = (due, next(self._numbers), size, segment, context)
+                heappush(self._queue, entry)
+                segment.queued = True
+                self._queued_spans += size
+                if self._thread is None:
+                    self._start()
+                elif not self._busy and self._queue[0] is entry:
+                    self._wake.notify_all()
                 return
-            if self._queued_spans + size > self._max_queued_spans:
-                self._drop(segment)
-                logger.warning(
-                    "Transactions are dropped: more than %d spans wait to be sent. They are counted"
-                    " in Sentry's client reports (queue_overflow).",
-                    self._max_queued_spans,
-                )
-                return
-            segment.queued = True
-            self._queued_spans += size
-            due = time.monotonic() + (self._grace if segment.open else 0.0)
-            entry = (due, next(self._numbers), size, segment, context)
-            heappush(self._queue, entry)
-            if self._thread is None:
-                # Stays None while the interpreter shuts down; drain() builds in its caller then.
-                self._thread = start_thread(self._run, "otel-sentry.assembler")
-            elif not self._busy and self._queue[0] is entry:
-                self._wake.notify_all()
+        # Not while the lock is held: a handler of the application's log takes its own lock, and who
+        # has that may be about to end a span.
+        self._drop(segment)
+        if not closed:
+            logger.warning(
+                "Transactions are dropped: more than %d spans wait to be sent. They are counted"
+                " in Sentry's client reports (queue_overflow).",
+                self._max_queued_spans,
+            )
+
+    def _start(self) -> None:
+        if self._starting:
+            return  # the garbage collector has ended a span meanwhile
+        self._starting = True
+        try:
+            # Stays None while the interpreter shuts down; drain() builds in its caller then.
+            self._thread = start_thread(self._run, "otel-sentry.assembler")
+        finally:
+            self._starting = False
 
     def _drop(self, segment: Segment) -> None:
         ids = [span.context.span_id for span in take_all(segment.finished)]
@@ -154,15 +165,19 @@ class Assembler:
                     wait = self._queue[0][0] - time.monotonic()
                     if wait <= 0 or self._flushing or self._closed:
                         self._busy = True
-                        _, _, size, segment, context = heappop(self._queue)
-                        self._queued_spans -= size
-                        return segment, context
+                        return self._pop()
                     self._wake.wait(wait)
                 elif self._closed:
                     self._thread = None
                     return None
                 else:
                     self._wake.wait(_IDLE_SECONDS)
+
+    def _pop(self) -> tuple[Segment, Context]:
+        _, _, size, segment, context = heappop(self._queue)
+        # Nothing where nothing waits: what a signal's handler raises may keep submit() from adding.
+        self._queued_spans = self._queued_spans - size if self._queue else 0
+        return segment, context
 
     def count_lost(self) -> None:
         """Count the spans that were collected as garbage, or were over the limit of a segment."""
@@ -201,18 +216,29 @@ class Assembler:
         with self._lock:
             self._flushing += 1
             self._wake.notify_all()
-            try:
+        try:
+            with self._lock:
                 while self._thread is not None and (self._queue or self._busy):
                     wait = deadline - time.monotonic()
                     if wait <= 0:
                         return False
                     self._wake.wait(min(wait, 0.05))
-                self.count_lost()
-                while self._queue:  # no thread could be started: the interpreter is shutting down
-                    self._build(*heappop(self._queue)[3:])
-            finally:
+            self.count_lost()
+            return self._build_here(deadline)
+        finally:
+            with self._lock:
                 self._flushing -= 1
-        return True
+
+    def _build_here(self, deadline: float) -> bool:
+        """Build in this thread where no other can be started: the interpreter is shutting down."""
+        while True:
+            with self._lock:
+                if self._thread is not None or not self._queue:
+                    return True
+                if time.monotonic() >= deadline:
+                    return False
+                taken = self._pop()
+            self._build(*taken)
 
     def close(self) -> None:
         """Stop the thread once the queue is empty."""

@@ -9,12 +9,14 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from heapq import heappush
 
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context, use_span
 
+from otel_sentry.transactions import assemble
 from otel_sentry.transactions.segment import segment_of
 from tests.forks import forks, in_child
 from tests.spans import Tracing, span_id
@@ -527,3 +529,100 @@ def test_a_root_that_ends_inside_another_trace(tracing):
     assert trace["trace_id"] == f"{root.get_span_context().trace_id:032x}"
     assert "parent_span_id" not in trace
     assert trace["op"] == "mine"
+
+
+def test_whoever_logs_may_end_a_span_meanwhile(monkeypatch):
+    """While what does not fit is counted and said, a thread that holds up the log ends a span."""
+    tracing, waited = Tracing(grace=30, max_queued_spans=0), []
+
+    def end_elsewhere(*_, **__):
+        monkeypatch.undo()
+        thread = threading.Thread(target=lambda: tracing.tracer.start_span("of the log").end())
+        thread.start()
+        thread.join(5)
+        waited.append(thread.is_alive())
+
+    for target, name in ((tracing.sink, "lost"), (assemble.logger, "warning")):
+        monkeypatch.setattr(target, name, end_elsewhere)
+        tracing.tracer.start_span("root").end()
+    assert waited == [False, False]
+    tracing.provider.shutdown()
+
+
+def test_a_garbage_collection_in_the_start_of_the_thread(monkeypatch):
+    """A root that ends while the thread starts, wherever that comes from, starts no other."""
+    tracing, started, start_thread = Tracing(), [], assemble.start_thread
+
+    def start(*args):
+        started.append(args)
+        if len(started) == 1:
+            tracing.tracer.start_span("collected").end()
+        return start_thread(*args)
+
+    monkeypatch.setattr(assemble, "start_thread", start)
+    tracing.tracer.start_span("root").end()
+
+    assert {event["transaction"] for event in tracing.flush()} == {"root", "collected"}
+    assert len(started) == 1
+    tracing.provider.shutdown()
+
+
+def test_a_flush_where_no_thread_can_be_started(monkeypatch):
+    """It builds in its own thread, within its time, while others go on to end what they have."""
+    monkeypatch.setattr(assemble, "start_thread", lambda *_: None)
+    tracing, waited = Tracing(), []
+    for _ in range(3):
+        tracing.tracer.start_span("root").end()
+    build = tracing.sink.transaction
+
+    def end_elsewhere(*built):
+        time.sleep(0.1)
+        thread = threading.Thread(target=lambda: tracing.tracer.start_span("request").end())
+        thread.start()
+        thread.join(5)
+        waited.append(thread.is_alive())
+        build(*built)
+
+    monkeypatch.setattr(tracing.sink, "transaction", end_elsewhere)
+    assert tracing.assembler.drain(0.05) is False
+    assert waited == [False]
+    monkeypatch.setattr(tracing.sink, "transaction", build)
+    assert tracing.assembler.drain(10) is True
+    assert sorted(event["transaction"] for event in tracing.sink.events) == ["request"] + 3 * [
+        "root"
+    ]
+
+
+class SoftTimeLimitExceeded(Exception):  # noqa: N818 - as billiard calls it
+    """What Celery's handler of SIGUSR1 raises in a task."""
+
+
+@pytest.mark.parametrize("is_queued", [False, True])
+def test_a_soft_limit_that_strikes_as_a_root_is_queued(monkeypatch, is_queued):
+    """It leaves no part of the queue taken for good: what ends later has all of it again."""
+    tracing = Tracing(grace=0, max_queued_spans=1)
+    monkeypatch.setattr(assemble, "heappush", strike(is_queued))
+    with pytest.raises(SoftTimeLimitExceeded):
+        tracing.tracer.start_span("struck").end()
+    monkeypatch.undo()
+    for number in range(3):
+        tracing.tracer.start_span(f"later {number}").end()
+        tracing.flush()
+
+    assert [event["transaction"] for event in tracing.sink.events if "later" in str(event)] == [
+        "later 0",
+        "later 1",
+        "later 2",
+    ]
+    assert "queue_overflow" not in {reason for reason, _, _ in tracing.sink.counted}
+    assert tracing.assembler._queued_spans == 0
+    tracing.provider.shutdown()
+
+
+def strike(is_queued):
+    def push(*entry):
+        if is_queued:
+            heappush(*entry)
+        raise SoftTimeLimitExceeded
+
+    return push
