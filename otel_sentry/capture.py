@@ -27,6 +27,7 @@ from sentry_sdk.utils import (
     format_timestamp,
 )
 
+from otel_sentry._logging import report
 from otel_sentry._sentry_sdk import apply_scopes
 from otel_sentry.scrubbing import merged, remarks
 from otel_sentry.transactions._plain import BRIEF_TEXT, plain_mapping, shorten
@@ -277,10 +278,13 @@ def count_lost(reason: str, *, transactions: int, spans: int) -> None:
     transport = sentry_sdk.get_client().transport
     if transport is None:
         return
-    if transactions:
-        transport.record_lost_event(reason, "transaction", quantity=transactions)
-    if spans:
-        transport.record_lost_event(reason, "span", quantity=spans)
+    try:
+        if transactions:
+            transport.record_lost_event(reason, "transaction", quantity=transactions)
+        if spans:
+            transport.record_lost_event(reason, "span", quantity=spans)
+    except Exception as error:  # noqa: BLE001 - the transport may be the application's
+        report("counting what is lost", error)
 
 
 def _is_ready(key: str, value: Any, longest: int) -> bool:

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
 from sentry_sdk import Scope
 
+from otel_sentry._background import after_fork_in_child
 from otel_sentry._logging import report
 from otel_sentry.backends._noise import NoiseFilter
 from otel_sentry.capture import Capture, count_lost
@@ -135,6 +136,13 @@ class SentrySender:
 
     def transaction(self, tree: Tree, context: Context) -> None:
         """Capture a transaction, with the Sentry scopes that ``context`` holds applied to it."""
+        try:
+            self._transaction(tree, context)
+        except Exception as error:  # noqa: BLE001 - others are sent with the same thread
+            report("building a transaction", error)
+            self.lost("internal_sdk_error", transactions=1, spans=1 + len(tree.children))
+
+    def _transaction(self, tree: Tree, context: Context) -> None:
         transaction = transaction_event(tree, self._translate)
         if transaction is None:
             for branch in below_noise(tree, self._translate):
@@ -180,6 +188,11 @@ class SentrySpanExporter(SpanExporter):
         from otel_sentry import pipeline
 
         self._sender = _sender(pipeline.bridge_from(os.environ))
+        self._reset()
+        after_fork_in_child(self._reset)
+
+    def _reset(self) -> None:
+        """Have a lock that nobody holds, and no spans: a parent sends its own."""
         self._lock = threading.Lock()
         self._waiting: dict[int, ReadableSpan] = {}
 

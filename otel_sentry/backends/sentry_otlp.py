@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import sentry_sdk
-
 from otel_sentry.backends._annotate import Annotator
 from otel_sentry.backends._batches import Batches
 from otel_sentry.backends._otlp_http import EncodingExporter, HttpExporter, Session, say_less
 from otel_sentry.backends._queue import BatchQueue, Limits
+from otel_sentry.capture import count_lost
 from otel_sentry.dsn import mask_dsn, otlp_endpoint
 
 if TYPE_CHECKING:
@@ -99,6 +98,4 @@ def _exporter(bridge: Bridge) -> EncodingExporter:
 
 def _count_lost(spans: int, reason: str) -> None:
     """Count in Sentry's client reports."""
-    transport = sentry_sdk.get_client().transport
-    if transport is not None:
-        transport.record_lost_event(reason, "span", quantity=spans)
+    count_lost(reason, transactions=0, spans=spans)

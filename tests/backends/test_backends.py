@@ -1,29 +1,36 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
 import pytest
+import sentry_sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
+from sentry_sdk.transport import Transport
 
 from otel_sentry import backends
-from otel_sentry.backends import Bridge
+from otel_sentry.backends import Bridge, sentry_otlp
 from otel_sentry.backends._noise import NoiseFilter
 from otel_sentry.backends._scopes import ScrubbedScopes
 from otel_sentry.backends._scrubbed import ScrubbingExporter
+from otel_sentry.backends.sentry import SentrySpanExporter
+from otel_sentry.capture import count_lost
 from otel_sentry.cli.tail.receiver import Receiver
 from otel_sentry.options import Options
 from otel_sentry.propagation import SentryPropagator
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.settings import Settings
+from tests.forks import forks, in_child
 
 SECRET = "Zq9xSekrit7Wv"
+DSN = "http://key@127.0.0.1:9/1"
 
 
 def make_bridge(**environ):
@@ -281,6 +288,99 @@ def test_the_exporter_under_another_distribution():
         ]
         assert sorted(shapes) == [("inner", [])] * 3 + [("root", ["child"])] * 3
         assert json.dumps(receiver.transactions())
+
+
+class Keeps(Transport):
+    """A transport of the application that keeps what it gets."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.sent, self.counted = [], []
+
+    def capture_envelope(self, envelope):
+        self.sent.append(envelope)
+
+    def record_lost_event(self, reason, data_category=None, item=None, *, quantity=1):
+        self.counted.append((reason, data_category, quantity))
+
+
+@pytest.fixture
+def exporter(monkeypatch):
+    """Return the exporter, a tracer whose spans it gets all at once, and where they are sent to."""
+    monkeypatch.setenv("SENTRY_DSN", DSN)
+    with sentry_sdk.new_scope() as scope:
+        client = sentry_sdk.Client(dsn=DSN, transport=Keeps, default_integrations=False)
+        scope.set_client(client)
+        exporter, kept = SentrySpanExporter(), InMemorySpanExporter()
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(kept))
+        yield exporter, provider.get_tracer("tests"), kept.get_finished_spans, client.transport
+
+
+def test_a_transaction_that_cannot_be_built(exporter, monkeypatch):
+    """It is lost, and counted, alone: the others of its batch are sent."""
+    exporter, tracer, finished, transport = exporter
+    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+    options = sentry_sdk.get_client().options
+    options["before_send_transaction"] = lambda event, _: (
+        {**event, "extra": {"what": object()}} if event["transaction"] == "0" else event
+    )
+    for name in range(3):
+        with tracer.start_as_current_span(str(name)):
+            tracer.start_span("child").end()
+
+    assert exporter.export(finished()) is SpanExportResult.SUCCESS
+    assert len(transport.sent) == 2
+    assert transport.counted == [
+        ("internal_sdk_error", "transaction", 1),
+        ("internal_sdk_error", "span", 2),
+    ]
+
+
+@forks
+def test_a_fork_while_a_batch_is_exported(exporter):
+    """A child waits for no lock that a thread of its parent held, and sends only its own."""
+    exporter, tracer, finished, transport = exporter
+    with tracer.start_as_current_span("root"):
+        tracer.start_span("child of the parent").end()
+        exporter.export(finished())
+    with tracer.start_as_current_span("child process"):
+        pass
+
+    def export():
+        signal.alarm(20)
+        exporter.export(finished()[1:])
+        transactions = [envelope.items[0].get_transaction_event() for envelope in transport.sent]
+        return str([len(transaction["spans"]) for transaction in transactions])
+
+    with exporter._lock:
+        said = in_child(export)
+
+    assert said == "[0, 0]"
+
+
+class OfTheApplication(Transport):
+    """A transport as written for a sentry-sdk that did not count quantities."""
+
+    def capture_envelope(self, envelope):
+        pass
+
+    def record_lost_event(self, reason, data_category=None, item=None):
+        pass
+
+
+@pytest.mark.parametrize("count", [count_lost, sentry_otlp._count_lost])
+def test_a_transport_that_cannot_count(count, monkeypatch, caplog):
+    """A transport of the application that raises where it is told of a loss reaches nobody."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+    lost = {"transactions": 1, "spans": 1} if count is count_lost else {"spans": 1}
+    with sentry_sdk.new_scope() as scope:
+        scope.set_client(
+            sentry_sdk.Client(dsn=DSN, transport=OfTheApplication, default_integrations=False)
+        )
+        count(reason="sample_rate", **lost)
+
+    assert [record.getMessage() for record in caplog.records if "TypeError" in record.getMessage()]
 
 
 def test_sentry_sdk_3_has_no_processor(monkeypatch, caplog):
