@@ -251,11 +251,13 @@ class DeliveryWorker(Worker):
     def _pending(self) -> int:
         return len(self._urgent) + len(self._other) + self._threads - self._idle
 
-    def kill(self) -> None:
-        """Let the threads end after what they are sending; the queue is dropped."""
+    def kill(self) -> list[Callable[[], Any]]:  # type: ignore[override] # as above
+        """Let the threads end after what they are sending; return what they leave."""
         with self._lock:
             self._killed = True
+            left = [*self._urgent, *(send for _, _, send in self._other)]
             self._urgent.clear()
             self._other.clear()
             self._other_bytes = 0
             self._wake(len(self._waiting))
+            return left

@@ -13,6 +13,7 @@ is read by ``http.client``'s own code.
 
 from __future__ import annotations
 
+import io
 import time
 from contextlib import suppress
 from http.client import HTTPException, HTTPMessage, HTTPResponse, LineTooLong
@@ -67,6 +68,27 @@ def _with_our_parser(method: Any) -> Any:
 
 class _Response(HTTPResponse):
     begin = _with_our_parser(HTTPResponse.begin)
+
+
+class _Hurried(io.RawIOBase):
+    """A socket of which an answer is read by a deadline, however many pieces it comes in."""
+
+    def __init__(self, sock: Any, deadline: float) -> None:
+        self._sock, self._deadline = sock, deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        read: int = self._sock.recv_into(buffer)
+        return read
 
 
 def read_certificates_once(manager: Any) -> None:
@@ -133,12 +155,13 @@ class Connections:
             path: Where to, on the pool's host.
             body: What is sent.
             headers: The header fields.
-            seconds: How long connecting and each wait for the far end may take; ``None``: the
-                pool's total.
+            seconds: How long it may take, but for resolving the name and trying more than one
+                address of it; ``None``: the pool's total for connecting and each wait.
 
         Raises:
             OSError, urllib3.exceptions.HTTPError, http.client.HTTPException: It was not answered.
         """
+        deadline = None if seconds is None else time.monotonic() + seconds
         seconds = self._pool.timeout.total if seconds is None else seconds
         connection = self._take()
         try:
@@ -149,7 +172,8 @@ class Connections:
                 connection.sock.settimeout(seconds)
             # In one piece: where Sentry is near, a packet costs more than what it carries.
             connection.sock.sendall(self._head(path, headers, len(body)) + body)
-            response = _Response(connection.sock, method="POST")
+            sock: Any = connection.sock if deadline is None else _Hurried(connection.sock, deadline)
+            response = _Response(sock, method="POST")
             response.begin()
             data = response.read(_MAX_ANSWER_BYTES)
         except BaseException:

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from otel_sentry._background import start_thread
+from otel_sentry._background import begin, start_thread
 from otel_sentry._logging import never_raise
 
 EXIT_SECONDS = 2.0
@@ -30,6 +30,8 @@ def flush() -> None:
     from opentelemetry.metrics import get_meter_provider
     from opentelemetry.trace import get_tracer_provider
 
+    from otel_sentry.transport import SentryTransport
+
     started = time.monotonic()
     again = _ran_out and started - _ran_out[0] < _SAME_END_SECONDS
     seconds = _AGAIN_SECONDS if again else EXIT_SECONDS
@@ -37,7 +39,13 @@ def flush() -> None:
         providers = (get_logger_provider(), get_meter_provider(), get_tracer_provider())
         # All at once: one that hangs takes no time from the others.
         threads = [_flushing(provider) for provider in providers]
-        sentry_sdk.flush(seconds)
+        client = sentry_sdk.get_client()
+        # Not in this thread: a signal may have interrupted it while it holds one of sentry-sdk's
+        # locks, those of its logs and metrics. Ours can be taken again, here and nowhere else.
+        wait = begin("flushing sentry-sdk", lambda: client.flush(seconds))
+        if isinstance(client.transport, SentryTransport):
+            client.transport.flush(seconds)
+        wait(started + seconds - time.monotonic())
         for thread in filter(None, threads):
             thread.join(max(0.0, started + seconds - time.monotonic()))
     if time.monotonic() - started >= seconds:

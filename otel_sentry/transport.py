@@ -14,6 +14,7 @@ import threading
 import time
 import zlib
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sentry_sdk.envelope import Envelope, Item
+    from sentry_sdk.transport import Transport
     from sentry_sdk.worker import Worker
 
 _MAX_RATE_LIMITS = 64
@@ -63,6 +65,7 @@ class SentryTransport(HttpTransport):
         self._direct: dict[Any, tuple[Connections, str]] = {}  # bound: the kinds of endpoint, two
         self._silent_until = 0.0
         self._end_by: float | None = None  # at the interpreter's end
+        self._heir: Transport | None = None
         super().__init__(options)
         # sentry-sdk makes a record for each envelope, for a filter to throw away.
         level = logging.DEBUG if options.get("debug") else logging.INFO
@@ -119,15 +122,17 @@ class SentryTransport(HttpTransport):
                 for report in reports:
                     self.record_lost_event("ratelimit_backoff", item=report)
 
-    def _prepare_envelope(self, envelope: Envelope) -> Any:
+    def _serialize_envelope(self, envelope: Envelope) -> tuple[str | None, io.BytesIO]:
         try:
-            return super()._prepare_envelope(envelope)
+            return self._pack(envelope)
         except Exception:
+            # Here, and not where it is called: this is without what a limit has taken out, and with
+            # the report of what was lost before.
             for item in envelope.items:
                 self.record_lost_event("internal_sdk_error", item=item)
             raise
 
-    def _serialize_envelope(self, envelope: Envelope) -> tuple[str | None, io.BytesIO]:
+    def _pack(self, envelope: Envelope) -> tuple[str | None, io.BytesIO]:
         if self._compression_algo != "gzip" or self._compression_level == 0:
             return super()._serialize_envelope(envelope)
         compress = zlib.compressobj(self._compression_level, zlib.DEFLATED, *_SMALL_GZIP)
@@ -135,20 +140,19 @@ class SentryTransport(HttpTransport):
         return "gzip", io.BytesIO(packed)
 
     def capture_envelope(self, envelope: Envelope) -> None:
-        """Queue an envelope; transactions wait for everything else."""
-
-        def send() -> None:
-            self._send_envelope(envelope)
-            self._flush_client_reports()
-
-        urgent = any(item.data_category != "transaction" for item in envelope.items)
+        """Queue an envelope; transactions, with what is attached to them, wait for all others."""
+        urgent = all(item.data_category != "transaction" for item in envelope.items)
         worker: Any = self._worker
         # A transaction is bytes already; an error becomes them when it is sent.
         size = 0 if urgent else sum(len(item.get_bytes()) for item in envelope.items)
-        if not worker.submit(send, urgent=urgent, size=size):
+        if not worker.submit(partial(self._send, envelope), urgent=urgent, size=size):
             self.on_dropped_event("full_queue")
             for item in envelope.items:
                 self.record_lost_event("queue_overflow", item=item)
+
+    def _send(self, envelope: Envelope) -> None:
+        self._send_envelope(envelope)
+        self._flush_client_reports()
 
     def on_dropped_event(self, _reason: str) -> None:
         """Say once a minute that, and why, something does not reach Sentry."""
@@ -171,6 +175,9 @@ class SentryTransport(HttpTransport):
         quantity: int = 1,
     ) -> None:
         """Count what was lost; several senders do so at once."""
+        if self._heir is not None:
+            self._heir.record_lost_event(reason, data_category, item, quantity=quantity)
+            return
         with self._counting:
             if item is not None and item.type == "client_report":
                 self._count_again(item)
@@ -186,6 +193,22 @@ class SentryTransport(HttpTransport):
         for lost in counts["discarded_events"]:
             self._discarded_events[lost["category"], lost["reason"]] += lost["quantity"]
 
+    def hand_over(self, heir: Transport) -> None:
+        """Let another transport report what this one has lost, and still loses."""
+        with self._counting:
+            self._heir = heir
+            for (category, reason), quantity in self._discarded_events.items():
+                heir.record_lost_event(reason, category, quantity=quantity)
+            self._discarded_events.clear()
+
+    def kill(self) -> None:
+        """End the senders after what they are sending; what waits is lost, and counted."""
+        worker: Any = self._worker
+        for send in worker.kill():
+            for envelope in send.args:
+                for item in envelope.items:
+                    self.record_lost_event("network_error", item=item)
+
     def _fetch_pending_client_report(self, force: bool = False, interval: int = 60) -> Any:
         with self._counting:
             return super()._fetch_pending_client_report(force=force, interval=interval)
@@ -195,8 +218,10 @@ class SentryTransport(HttpTransport):
     ) -> bool:
         """Send everything queued; whether all left within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
-        if not threading.main_thread().is_alive():
-            # The interpreter ends: OpenTelemetry and sentry-sdk flush one after the other.
+        main = threading.main_thread()
+        if threading.current_thread() is main and not main.is_alive():
+            # The interpreter ends, though other threads may go on: OpenTelemetry and sentry-sdk
+            # flush one after the other.
             self._end_by = self._end_by or deadline
             timeout = max(self._end_by - time.monotonic(), _LAST_SECONDS)
             deadline = time.monotonic() + timeout
@@ -205,7 +230,7 @@ class SentryTransport(HttpTransport):
         worker: Any = self._worker
         # The report goes last, or what is lost meanwhile is not in it; it has a tenth of the time.
         worker.flush(max(0.0, deadline - timeout / 10 - time.monotonic()), callback)
-        worker.submit(lambda: self._flush_client_reports(force=True))
+        worker.submit(partial(self._flush_client_reports, force=True))
         return bool(worker.flush(max(0.0, deadline - time.monotonic())))
 
 

@@ -115,9 +115,9 @@ class Server:
 
 
 @contextmanager
-def connections_to(*answers, host="127.0.0.1"):
+def connections_to(*answers, host="127.0.0.1", server_class=Server):
     """Return a server, and connections to it."""
-    server = Server(answers)
+    server = server_class(answers)
     pool = urllib3.PoolManager(timeout=urllib3.Timeout(total=5)).connection_from_url(
         f"http://{host}:{server.port}/"
     )
@@ -201,6 +201,24 @@ def test_a_far_end_that_does_not_answer():
         for _ in range(2):
             with pytest.raises((OSError, http.client.HTTPException)):
                 connections.post("/", b"x", {}, 0.05)
+        assert connections._idle == []
+
+
+def test_an_answer_that_drips():
+    """An answer of which each byte comes in time is given up when its time is over."""
+    over = threading.Event()
+
+    class Drips(Server):
+        def _serve(self, one):
+            one.recv(65536)
+            while not over.wait(0.02):
+                one.sendall(b"HTTP/1.1 200 OK\r\n" if not self.requests else b"X: y\r\n")
+                self.requests.append(None)
+
+    with connections_to(server_class=Drips) as (_, connections):
+        with pytest.raises(TimeoutError):
+            connections.post("/", b"x", {}, 0.5)
+        over.set()
         assert connections._idle == []
 
 

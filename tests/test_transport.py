@@ -5,10 +5,12 @@ import ssl
 import threading
 import time
 import tracemalloc
+from datetime import datetime, timezone
 from types import SimpleNamespace
 
 import pytest
 import sentry_sdk
+from sentry_sdk.attachments import Attachment
 from sentry_sdk.envelope import Envelope
 
 from otel_sentry import _delivery, transport
@@ -389,6 +391,98 @@ def test_what_cannot_be_written_is_counted(make_client):
         assert client.transport.flush(5)
 
         assert lost(receiver) == {("error", "internal_sdk_error"): 1}
+
+
+def test_what_cannot_be_written_takes_no_counts_along(make_client):
+    """What was lost before is reported though the report was to go with what cannot be written."""
+    with Receiver() as receiver:
+        client = make_client(receiver.dsn)
+        client.transport.record_lost_event("sample_rate", "transaction", quantity=7)
+        client.transport._last_client_report_sent = 0.0  # long ago: the next envelope takes it
+        forever = datetime.max.replace(tzinfo=timezone.utc)
+        client.transport._disabled_until["attachment"] = forever
+        envelope = Envelope()
+        envelope.add_event({"message": float("nan")})
+        envelope.add_item(Attachment(bytes=b"xxx", filename="a").to_envelope_item())
+        client.transport.capture_envelope(envelope)
+        assert client.transport.flush(5)
+
+        assert lost(receiver) == {
+            ("transaction", "sample_rate"): 7,
+            ("error", "internal_sdk_error"): 1,
+            ("attachment", "ratelimit_backoff"): 3,
+        }
+
+
+def test_what_is_attached_to_a_transaction(make_client, monkeypatch):
+    """A transaction with an attachment waits for errors, and takes its place in bytes."""
+    monkeypatch.setattr(_delivery, "start_thread", lambda *_: None)
+    monkeypatch.setattr(_delivery, "MAX_QUEUED_BYTES", 3000)
+    with Receiver() as receiver:
+        client = make_client(receiver.dsn)
+        for _ in range(5):
+            envelope = transaction()
+            envelope.add_item(Attachment(bytes=b"x" * 1000, filename="a").to_envelope_item())
+            client.transport.capture_envelope(envelope)
+        client.capture_event({"message": "first"})
+        assert client.transport.flush(5)
+
+        kinds = [item.kind for item in receiver.items]
+        assert kinds[:2] == ["error", "transaction"]
+        assert kinds.count("transaction") == kinds.count("attachment") == 2
+        assert lost(receiver)["transaction", "queue_overflow"] == 3
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_the_time_that_all_share_at_the_end(make_client, monkeypatch, others):
+    """It is the main thread's: one that outlives it, and flushes, has its own time each time."""
+    ended = threading.Thread(target=int)
+    ended.start()
+    ended.join()
+    monkeypatch.setattr(threading, "main_thread", lambda: ended)
+    if not others:
+        monkeypatch.setattr(threading, "current_thread", lambda: ended)
+    given = []
+    with Receiver() as receiver:
+        client = make_client(receiver.dsn)
+        client.transport.before_flush = given.append
+        client.transport.flush(0.0)
+        client.transport.flush(60.0)
+
+    assert given == ([0.0, 60.0] if others else [transport._LAST_SECONDS] * 2)
+
+
+def test_who_replaces_a_transport_reports_what_it_loses(make_client):
+    """What was counted, what waits when it ends, and what is under way then and fails later."""
+    gate, counted = threading.Event(), {}
+
+    def respond(request):
+        if b'"t0"' not in request.body:
+            return Response()
+        gate.wait(10)
+        return Response(500)
+
+    with Receiver(respond=respond) as receiver:
+        old, new = make_client(receiver.dsn, 1).transport, make_client(receiver.dsn).transport
+        old.record_lost_event("sample_rate", "transaction", quantity=7)
+        old.capture_envelope(transaction(0))
+        receiver.wait_for(lambda seen: seen.transactions(), 10)
+        for number in range(1, 4):
+            old.capture_envelope(transaction(number))
+        old.hand_over(new)
+        old.kill()
+        gate.set()
+        deadline = time.monotonic() + 10
+        while old._worker.is_alive and time.monotonic() < deadline:
+            time.sleep(0.01)
+        old.capture_envelope(transaction(4))
+        assert new.flush(5)
+        counted = lost(receiver)
+
+    assert old._discarded_events == {}
+    assert counted["transaction", "sample_rate"] == 7
+    assert counted["transaction", "network_error"] == 1 + 3
+    assert counted["transaction", "queue_overflow"] == 1
 
 
 @pytest.fixture

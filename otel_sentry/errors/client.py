@@ -57,9 +57,13 @@ def set_up_client(settings: Settings, options: Mapping[str, Any] | None = None) 
             error,
         )
         init(_options(settings, {}))
+    after = sentry_sdk.get_client()
     if _is_ours(before):
+        old, new = before.transport, after.transport
+        if isinstance(old, SentryTransport) and new is not None and before.dsn == after.dsn:
+            old.hand_over(new)
         before.close(timeout=_PATIENCE_SECONDS)
-    return sentry_sdk.get_client()
+    return after
 
 
 def _options(settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:

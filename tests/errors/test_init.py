@@ -356,3 +356,22 @@ work(ValueError())
     )
     assert types(receiver) == ["ValueError"]
     assert stderr.count("otel_sentry sends no traces: the application has set a tracer") == 1
+
+
+def test_what_an_earlier_client_has_lost(receiver):
+    """The client that takes its place reports it, and what still waits, also where that hangs."""
+    code = """
+import os, otel_sentry, sentry_sdk
+otel_sentry.init(os.environ["SENTRY_DSN"])
+old = sentry_sdk.get_client().transport
+old.record_lost_event("sample_rate", "transaction", quantity=7)
+old.flush = lambda *_, **__: False  # as where Sentry takes nothing
+otel_sentry.init(max_breadcrumbs=50)
+assert sentry_sdk.get_client().transport is not old
+otel_sentry.flush(10)
+"""
+    run(receiver, code)
+
+    (report,) = [item.fields for item in receiver.items if item.kind == "client_report"]
+    lost = {(one["category"], one["reason"]): one["quantity"] for one in report["discarded_events"]}
+    assert lost["transaction", "sample_rate"] == 7

@@ -75,6 +75,42 @@ def test_a_script_ends_although_sentry_hangs(far_end, end):
     assert quickest(seconds, 3.5) < 3.5
 
 
+@pytest.mark.parametrize("lock", ["log_batcher._lock", "transport._worker._lock"])
+def test_sigterm_while_a_lock_is_held(far_end, lock):
+    """A signal that strikes in sentry-sdk's logs, or in our transport, finds its way out."""
+    code = f"""
+import application, os, otel_sentry, sentry_sdk, signal, time
+otel_sentry.init(enable_logs=True)
+for _ in range(10): application.one(2)
+if "transport" in {lock!r}:
+    sentry_sdk.flush(10)  # what is built now needs the lock in another thread
+application.fail()
+with sentry_sdk.get_client().{lock}:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(20)
+"""
+    done = run_script(code, far_end.dsn)
+
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert len(far_end.receiver.transactions()) == 10
+    assert len(far_end.receiver.errors()) == 1
+
+
+def test_a_flush_takes_its_time_once(far_end):
+    """A flush of traces and errors that hang takes as long as it was given, not twice."""
+    far_end.become(Mode("hang"))
+    code = f"""{TEN}
+import otel_sentry
+application.fail()
+started = time.monotonic()
+otel_sentry.flush(2.0)
+print(time.monotonic() - started, flush=True)
+os._exit(0)
+"""
+
+    assert quickest(lambda: float(run_script(code, far_end.dsn).stdout), 3.5) < 3.5
+
+
 def test_uvicorn_ends_although_sentry_hangs(far_end, tmp_path):
     """The launcher with uvicorn ends in time, too, with transactions and errors in its queues."""
     far_end.become(Mode("hang"))
