@@ -68,7 +68,8 @@ class Service:
 
     def __init__(self, peer: str, environ: dict, redis_url: str, directory: Path) -> None:
         self.peer, self.requests, self.orders = peer, 0, 0
-        self.port = free_port()
+        self._reserved = _reserve_port()
+        self.port = self._reserved.getsockname()[1]
         self._redis = redis.Redis.from_url(redis_url)
         self._environ = environ | {
             "BENCH_REDIS": redis_url,
@@ -113,6 +114,7 @@ class Service:
         for child in self._children:
             _wait(child)
         self._redis.close()
+        self._reserved.close()
 
     def wait_until_ready(self) -> None:
         """Block until a request is answered and a task is done."""
@@ -174,6 +176,18 @@ def _wait(child: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+
+
+def _reserve_port() -> socket.socket:
+    """
+    Return what keeps a port for uvicorn, which binds it with SO_REUSEADDR, too.
+
+    Until it does, one of the connections of the services that are up already could get the port.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
 
 
 def _listens(port: int) -> bool:

@@ -199,7 +199,7 @@ class Capture:
                     plain_mapping({**crumb, "timestamp": _time(crumb)}), secrets
                 )
             )
-            for crumb in left
+            for crumb in tuple(left)  # a thread of the request may still add some
             if crumb.get("category") not in _AUTOMATIC and crumb.get("type") != "http"
         ]
 

@@ -60,14 +60,16 @@ def build(bridge: Bridge) -> SpanProcessor:
     )
 
 
-def _context_with_scopes() -> Context:
+def _context_with_scopes(span: ReadableSpan) -> Context:
     """
     Return this context with its Sentry scopes as they are now.
 
-    The application goes on to write into its own: the user and tags of the next piece of work.
+    The application goes on to write into its own: the user and tags of the next piece of work. Not
+    so where a request ends, whose scope ends with it.
     """
     context = copy_context()
-    context.run(_fork_scopes)
+    if span.kind is not SpanKind.SERVER:
+        context.run(_fork_scopes)
     return context
 
 

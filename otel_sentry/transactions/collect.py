@@ -47,7 +47,7 @@ class SentrySpanProcessor(SpanProcessor):
         on_root: Called with each local root when it starts (error linking); what it returns is
             called when the root ends.
         keep: Asked at the end of each local root that is not sampled: whether it is sent.
-        take_context: Returns what the transaction is built in, as it is when its root ends.
+        take_context: Returns what a transaction is built in, as it is when this span of it ends.
         is_noise: Tells the spans that are left out anyway: they take no other's place.
     """
 
@@ -59,7 +59,7 @@ class SentrySpanProcessor(SpanProcessor):
         max_spans: int = 1000,
         on_root: Callable[[Span], Callable[[], None] | None] | None = None,
         keep: Callable[[ReadableSpan], bool] = lambda _: False,
-        take_context: Callable[[], ContextVars] = copy_context,
+        take_context: Callable[[ReadableSpan], ContextVars] = lambda _: copy_context(),
         is_noise: Callable[[ReadableSpan], bool] = lambda _: False,
     ) -> None:
         self._assembler = assembler
@@ -117,7 +117,7 @@ class SentrySpanProcessor(SpanProcessor):
             if is_root:
                 segment.root_ended = True
             if segment.root_ended and not segment.queued:
-                self._assembler.submit(segment, self._take_context())
+                self._assembler.submit(segment, self._take_context(span))
         except Exception as error:  # noqa: BLE001
             report("ending a span", error)
 
