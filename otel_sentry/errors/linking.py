@@ -136,15 +136,9 @@ def remember_root(span: Span) -> Span:
     return span
 
 
-def remember_left_out(
-    trace_id: int,
-    name: str,
-    kind: SpanKind,
-    attributes: Mapping[str, Any] | None,
-    trace_state: TraceState,
-) -> None:
-    """Remember a local root that is not recorded: its errors are linked, its scope is its own."""
-    remember_root(LeftOut(trace_id, name, kind, attributes, trace_state))
+def remember_left_out(*root: Any) -> None:
+    """Remember a local root that is not recorded, as :class:`LeftOut` is given it."""
+    remember_root(LeftOut(*root))
 
 
 def _is_known(span: Span, remembered: Span) -> bool:
