@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -43,7 +45,9 @@ def find_collector() -> str:
         return named
     if shutil.which("go") is None and not _is_built():
         give_up(f"no Collector: install Go and run `make collector`, or set {BINARY_VARIABLE}")
-    built = subprocess.run([FOLDER / "build.sh"], capture_output=True, text=True, check=False)
+    with (Path(tempfile.gettempdir()) / "otel-sentry-collector.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests in parallel would each build it
+        built = subprocess.run([FOLDER / "build.sh"], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return built.stdout.strip()
 
