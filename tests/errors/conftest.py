@@ -45,7 +45,8 @@ def far():
     options = Options()
     with Receiver() as receiver:
         Adopter(Hooks(Scrubber(), lambda _: {}, options), options, 2).start()
-        with sentry_sdk.isolation_scope():
+        with sentry_sdk.isolation_scope() as scope:
+            scope.clear()  # of what other tests of this process have left
             sentry_sdk.init(receiver.dsn, auto_enabling_integrations=False, enable_logs=True)
             yield Far(receiver, options)
             sentry_sdk.get_client().close(5)
