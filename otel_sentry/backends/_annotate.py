@@ -16,6 +16,7 @@ from opentelemetry.trace import Link, SpanKind, Status
 from otel_sentry.backends._noise import NoiseFilter
 from otel_sentry.backends._scopes import ScrubbedScopes
 from otel_sentry.trace_state import SentryTraceState, parse_ot, rate_of, share_of
+from otel_sentry.transactions.event import end_time
 from otel_sentry.transactions.translate import Translator, kind_of
 
 if TYPE_CHECKING:
@@ -105,11 +106,6 @@ class Annotator:
             # Sentry extrapolates by it, and reads no tracestate.
             attributes["sentry.client_sample_rate"] = rate
         return attributes
-
-
-def end_time(span: ReadableSpan) -> int:
-    """Return when the span ended, not before it started: its clock may have been set back."""
-    return max(span.end_time or 0, span.start_time or 0)
 
 
 def is_segment(span: ReadableSpan) -> bool:

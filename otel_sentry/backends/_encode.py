@@ -16,7 +16,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_sentry._logging import report
-from otel_sentry.backends._annotate import Annotator, end_time, is_segment, sample_rate
+from otel_sentry.backends._annotate import Annotator, is_segment, sample_rate
+from otel_sentry.transactions.event import end_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

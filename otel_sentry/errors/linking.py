@@ -119,8 +119,7 @@ def remember_root(span: Span) -> Span:
         The root; where it is remembered already, what it is remembered as.
     """
     scope = get_isolation_scope()
-    roots = _local_roots.get()
-    here = [root for root in roots if root.scope is scope]
+    here = _roots_in(scope)
     if here and _is_known(span, here[-1].span):
         return here[-1].span
     before = here[0].before if here else scope
@@ -131,9 +130,13 @@ def remember_root(span: Span) -> Span:
             Scope.set_isolation_scope(scope)
         elif not here:
             before = scope.fork()
-    still_open = [root for root in roots if not _is_over(root.span)][1 - _MAX_ROOTS :]
+    still_open = [root for root in _local_roots.get() if not _is_over(root.span)][1 - _MAX_ROOTS :]
     _local_roots.set((*still_open, _Root(span, scope, before)))
     return span
+
+
+def _roots_in(scope: Scope) -> list[_Root]:
+    return [root for root in _local_roots.get() if root.scope is scope]
 
 
 def remember_left_out(*root: Any) -> None:
@@ -167,8 +170,7 @@ def local_root() -> Span | None:
 
     After a request's end, its own.
     """
-    scope = get_isolation_scope()
-    here = [root for root in _local_roots.get() if root.scope is scope]
+    here = _roots_in(get_isolation_scope())
     for root in reversed(here):
         if not _is_over(root.span):
             return root.span
@@ -195,13 +197,11 @@ def span_context_of(error: BaseException | None) -> SpanContext | None:
 
 def _failed_root() -> SpanContext | None:
     """Return the last root of this scope, unless it is known to have ended well."""
-    scope = get_isolation_scope()
-    for root in reversed(_local_roots.get()):
-        if root.scope is scope:
-            status = getattr(root.span, "status", None)
-            failed = status is None or status.status_code is StatusCode.ERROR
-            return root.span.get_span_context() if failed else None
-    return None
+    here = _roots_in(get_isolation_scope())
+    status = getattr(here[-1].span, "status", None) if here else None
+    if not here or (status is not None and status.status_code is not StatusCode.ERROR):
+        return None
+    return here[-1].span.get_span_context()
 
 
 def external_propagation_context() -> tuple[str, str] | None:

@@ -235,9 +235,13 @@ def _breadcrumbs(
     return crumbs
 
 
+def end_time(span: ReadableSpan) -> int:
+    """Return when the span ended, in nanoseconds; not before it started, which Relay refuses."""
+    return max(span.end_time or 0, span.start_time or 0)  # its clock may have been set back
+
+
 def _end(span: ReadableSpan) -> float:
-    # A clock that was set back: Relay refuses what ends before it starts.
-    return _seconds(max(span.end_time or 0, span.start_time or 0))
+    return _seconds(end_time(span))
 
 
 def _seconds(nanoseconds: int | None) -> float:
