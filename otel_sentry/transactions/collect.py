@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextvars import copy_context
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
@@ -123,19 +124,21 @@ class SentrySpanProcessor(SpanProcessor):
 
     def _squeeze(self, segment: Segment, span: ReadableSpan) -> None:
         """Take a span for which noise makes room, or drop it."""
-        finished, dropped = segment.finished, segment.dropped
+        finished, unread, dropped = segment.finished, segment.unread, segment.dropped
         if segment.room:
+            unread.extend(repeat(None, len(finished)))
             segment.room = 0  # from here on each span is looked at
-            for _ in range(len(finished)):
-                try:
-                    # One at a time: whoever takes them all meanwhile misses one at most.
-                    other = finished.popleft()
-                except IndexError:
-                    break
-                if not self._leaves_out(segment, other):
-                    finished.append(other)
         if self._leaves_out(segment, span):
             return
+        while len(finished) >= self._max_children:
+            try:
+                unread.pop()
+                # One at a time: whoever takes them all meanwhile misses one at most.
+                other = finished.popleft()
+            except IndexError:
+                break
+            if not self._leaves_out(segment, other):
+                finished.append(other)
         if len(finished) < self._max_children:
             finished.append(span)
             return

@@ -40,6 +40,7 @@ class Segment:
         "room",
         "root_ended",
         "root_id",
+        "unread",
     )
 
     def __init__(
@@ -63,6 +64,9 @@ class Segment:
 
         self.finished: deque[ReadableSpan] = deque()
         """Ended spans not yet taken; bounded by ``max_spans``."""
+
+        self.unread: deque[None] = deque()
+        """One for each of the finished spans, the first ones, that may be noise and make room."""
 
         self.dropped: deque[int] = deque()
         """Numbers of spans over the limit; a deque, since ``+= 1`` is no atomic operation."""

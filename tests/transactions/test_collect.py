@@ -289,6 +289,38 @@ def test_what_was_below_noise_that_made_room():
     tracing.provider.shutdown()
 
 
+def test_who_makes_room_slowly_holds_up_nobody():
+    """While one thread looks for noise, others find it: no span goes for which there is room."""
+    looks, goes_on = threading.Event(), threading.Event()
+
+    def is_noise(span):
+        if span.name == "first" and threading.current_thread() is slow:
+            looks.set()
+            goes_on.wait(10)
+        return span.name == "noise"
+
+    tracing = Tracing(max_spans=7, is_noise=is_noise)
+    with tracing.tracer.start_as_current_span("root"):
+        context = otel_context.get_current()
+
+        def end(*names):
+            for name in names:
+                tracing.tracer.start_span(name, context=context).end()
+
+        end("first", "second", "noise", "noise", "noise", "noise")
+        slow = threading.Thread(target=end, args=("slow",))
+        slow.start()
+        assert looks.wait(10)
+        end("third", "fourth", "fifth", "sixth")
+        goes_on.set()
+        slow.join(10)
+
+    (event,) = tracing.flush()
+    assert set(names(event)) == {"first", "second", "third", "fourth", "fifth", "sixth"}
+    assert tracing.sink.lost_spans == 1
+    tracing.provider.shutdown()
+
+
 def test_noise_over_the_limit_in_many_threads():
     """While threads make room at once no span is lost, and none is sent twice."""
     tracing = Tracing(max_spans=400, is_noise=lambda span: span.name == "noise")
