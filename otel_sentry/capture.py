@@ -9,9 +9,6 @@ event processors add goes through it.
 from __future__ import annotations
 
 import json
-import os
-import random
-import uuid
 from copy import copy
 from datetime import datetime, timezone
 from math import isfinite
@@ -27,6 +24,7 @@ from sentry_sdk.utils import (
     format_timestamp,
 )
 
+from otel_sentry._ids import uuid4
 from otel_sentry._logging import report
 from otel_sentry._sentry_sdk import apply_scopes
 from otel_sentry.scrubbing import merged, remarks
@@ -62,11 +60,6 @@ _UNREMARKED = ("transaction", "contexts", "extra", "breadcrumbs")
 
 # What sentry-sdk's default integrations put into every event, always the same.
 _OF_PROCESS = (("extra", "sys.argv"), ("contexts", "runtime"))
-
-# Seeded by the system, and not by the application as the module's own generator may be.
-_RANDOM = random.Random()  # noqa: S311 - an id is no secret
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_RANDOM.seed)
 
 # Breadcrumbs that sentry-sdk's integrations leave for what is a span here.
 _AUTOMATIC = frozenset({"query", "redis", "httplib", "subprocess"})
@@ -144,7 +137,7 @@ class Capture:
             **{key: str(options[key]).strip() for key in _OF_CLIENT if options.get(key)},
             **added,
             **event,
-            "event_id": new_event_id(),
+            "event_id": uuid4().hex,
             "contexts": {**added["contexts"], **event["contexts"]},
             "sdk": {**SDK_INFO, "integrations": sorted(client.integrations)},
         }
@@ -252,16 +245,6 @@ def _encode(event: dict[str, Any], room: int) -> str:
         left = left[len(left) // 2 + 1 :]
         text = _ENCODE({**event, "breadcrumbs": {"values": left}})
     return text
-
-
-def new_event_id() -> str:
-    """
-    Return a random id of an event: 32 hexadecimal digits, a UUID of version 4 (RFC 9562).
-
-    ``uuid4`` asks the kernel for each, and leaves the interpreter to another thread meanwhile:
-    whoever builds in the background of busy threads waits longer for that than it builds.
-    """
-    return uuid.UUID(int=_RANDOM.getrandbits(128), version=4).hex
 
 
 def outline(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sys
 import uuid
 from contextvars import copy_context
@@ -16,10 +15,9 @@ from sentry_sdk.integrations.stdlib import StdlibIntegration
 from sentry_sdk.serializer import serialize
 from sentry_sdk.transport import Transport
 
-from otel_sentry.capture import Capture, is_plain, new_event_id
+from otel_sentry.capture import Capture, is_plain
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transactions.event import Transaction
-from tests.forks import forks, in_child
 
 
 class FarEnd(Transport):
@@ -427,25 +425,3 @@ def test_without_a_client_nothing_happens():
         capture()
 
     copy_context().run(inactive)
-
-
-def test_event_ids():
-    """Each is a UUID of version 4, whatever the application seeds its own random numbers with."""
-    random.seed(0)
-    first = new_event_id()
-    random.seed(0)
-    second = new_event_id()
-
-    assert first != second
-    for event_id in (first, second):
-        assert uuid.UUID(event_id).version == 4
-        assert uuid.UUID(event_id).hex == event_id
-
-
-@forks
-def test_a_forked_process_has_event_ids_of_its_own():
-    """Processes that were one do not go on with the same numbers."""
-    child = in_child(new_event_id)
-
-    assert len(child) == 32
-    assert child != new_event_id()
