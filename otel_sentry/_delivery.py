@@ -56,7 +56,7 @@ class DeliveryWorker(Worker):
         self._connections = connections
         # Re-entrant: a log call inside may be captured, and end up in submit() again.
         self._lock = threading.RLock()
-        # One for each idle thread, the last one idle last: it is woken first, its caches are warm.
+        # One for each idle thread, who sent last is last: it is woken first, its caches are warm.
         # Who wakes it takes it out of here, or the next one to wake somebody would wake it again.
         self._waiting: list[threading.Condition] = []  # bound: connections + 1
         self._sent = threading.Condition(self._lock)
@@ -142,6 +142,7 @@ class DeliveryWorker(Worker):
 
     def _take(self, wake: threading.Condition) -> tuple[bool, Callable[[], Any]] | None:
         """Wait for something to send; ``None`` after having had nothing to do for long."""
+        is_warm = True
         with self._lock:
             while not self._killed:
                 taken = self._next()
@@ -151,7 +152,8 @@ class DeliveryWorker(Worker):
                     return taken
                 watching = self._room_for_others()
                 self._watching += watching
-                self._waiting.append(wake)
+                self._waiting.insert(len(self._waiting) if is_warm else 0, wake)
+                is_warm = False
                 wake.wait(self._lag() if watching else _IDLE_SECONDS)
                 self._watching -= watching
                 # Not what wait() returns: its time may be over, and it be woken all the same.

@@ -108,6 +108,26 @@ def test_who_watches_stays(make_worker, hang):
     assert worker._threads == before
 
 
+def test_who_watches_takes_no_turns(make_worker, monkeypatch):
+    """A thread that has watched in vain lets the one that has sent go on: its caches are warm."""
+    monkeypatch.setattr(_delivery, "_LAG_SECONDS", 0.3)
+    worker, senders = make_worker(idle=2), []
+
+    def send():
+        senders.append(threading.get_ident())
+
+    with worker._lock:
+        worker.submit(lambda: eventually(lambda: worker._watching), urgent=False)
+        worker.submit(send, urgent=False)
+    for sent in range(1, 4):
+        eventually(lambda: not worker._watching and len(worker._waiting) == worker._idle == 2)
+        assert len(senders) == sent
+        worker.submit(send, urgent=False)
+
+    assert worker.flush(5)
+    assert len(set(senders)) == 1
+
+
 def test_no_thread_is_woken_in_vain(make_worker):
     """A burst of transactions wakes one thread to send, and at most one to watch."""
     worker = make_worker(idle=5)

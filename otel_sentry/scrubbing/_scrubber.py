@@ -25,7 +25,7 @@ from otel_sentry.scrubbing._rules import (
     SYSTEM_KEYS,
 )
 from otel_sentry.scrubbing._texts import Texts
-from otel_sentry.scrubbing._values import Values, Walk, text_of
+from otel_sentry.scrubbing._values import SMALLEST_CARD, Values, Walk, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -106,7 +106,12 @@ class Scrubber:
             ordinary, clean = self._ordinary, self._texts.clean
             scrubbed = {
                 key: value
-                if key in ordinary and type(value) is str and value in clean
+                if key in ordinary
+                and (
+                    value in clean
+                    if type(value) is str
+                    else type(value) is int and value < SMALLEST_CARD
+                )
                 else self._values.value(key if type(key) is str else text_of(key), value)
                 for key, value in attributes.items()
             }

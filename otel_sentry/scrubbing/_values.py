@@ -28,6 +28,9 @@ _NAME = re.compile(r"(?:b')?[\w.-]+'?")
 _NAMES = re.compile(r"[A-Za-z][a-z]*(?:[-_. ][A-Za-z][a-z]*)*")  # of words: no secret
 _ID_OR_RELEASE = re.compile(r"[0-9a-f-]{16,36}|[\w./-]+@\d[\w.+-]*")
 
+SMALLEST_CARD = 10**12
+"""No number of fewer than 13 digits is a card's."""
+
 # Below these keys an event holds what the application said, and names there mean nothing to Sentry.
 _DATA = frozenset({"contexts", "data", "extra", "request", "tags", "user", "vars"})
 
@@ -96,7 +99,7 @@ class Values:
             return self._string(key, value, walk)
         if isinstance(value, int):
             # Compared first: Python does not write numbers of thousands of digits.
-            is_secret = 0 < value < 10**19 and is_card(str(value))
+            is_secret = SMALLEST_CARD <= value < 10**19 and is_card(str(value))
             return Removed(FILTERED, "card_number") if is_secret else value
         if isinstance(value, date):
             return value
