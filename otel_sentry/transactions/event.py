@@ -138,7 +138,7 @@ def _without_spans(tree: Tree, words: Words, translate: Translator) -> dict[str,
         "transaction": words.name,
         "transaction_info": {"source": words.source},
         "start_timestamp": _seconds(root.start_time),
-        "timestamp": _end(root),
+        "timestamp": _seconds(end_time(root)),
         "contexts": {"trace": trace, "otel": {"resource": translate.resource(root.resource)}},
         "platform": "python",
     }
@@ -183,10 +183,10 @@ def _span(
 
 
 def _times_and_links(span: ReadableSpan, translate: Translator) -> str:
+    start, end = _seconds(span.start_time), _seconds(end_time(span))
+    times = f'"start_timestamp":{start!r},"timestamp":{end!r}'
     links = _links(span, translate)
-    return f'"start_timestamp":{_seconds(span.start_time)!r},"timestamp":{_end(span)!r}' + (
-        f',"links":{json.dumps(links, allow_nan=False)}' if links else ""
-    )
+    return f'{times},"links":{json.dumps(links, allow_nan=False)}' if links else times
 
 
 def _links(span: ReadableSpan, translate: Translator) -> list[dict[str, Any]]:
@@ -238,10 +238,6 @@ def _breadcrumbs(
 def end_time(span: ReadableSpan) -> int:
     """Return when the span ended, in nanoseconds; not before it started, which Relay refuses."""
     return max(span.end_time or 0, span.start_time or 0)  # its clock may have been set back
-
-
-def _end(span: ReadableSpan) -> float:
-    return _seconds(end_time(span))
 
 
 def _seconds(nanoseconds: int | None) -> float:
