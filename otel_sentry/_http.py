@@ -2,33 +2,27 @@
 Post to Sentry with as little as that takes.
 
 urllib3 opens the connections: addresses, timeouts, socket options and TLS are its affair. A request
-is written here, in one piece; the answer is read by ``http.client``, on which urllib3 is built.
-What they do beyond that (retries, redirects, decoding, streams) is not used here, and takes three
-quarters of the CPU time of a request.
+is written here, in one piece; what urllib3 does beyond that (retries, redirects, decoding, streams)
+is not used, and takes three quarters of the CPU time of a request.
 
-``http.client`` parses the header fields of each answer as those of an e-mail, which takes half of
-the rest. Here a field is a line with a colon (RFC 9112, section 5); everything else of the answer
-is read by ``http.client``'s own code.
+Nearly every answer is a few short lines that come in one piece, and is read here, too (RFC 9112,
+sections 4 to 6). Every other one is the affair of ``http.client``, on which urllib3 is built: it
+reads header fields as those of an e-mail, which takes as long as all the rest.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import time
-from contextlib import suppress
-from http.client import HTTPException, HTTPMessage, HTTPResponse, LineTooLong
-from types import FunctionType
+from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from urllib3.util.connection import is_connection_dropped
 from urllib3.util.ssl_ import create_urllib3_context
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from io import BufferedIOBase
-
-_MAX_LINE = 65_536
-_MAX_FIELDS = 100
+    from collections.abc import Iterable, Mapping
 
 _FRESH_SECONDS = 1.0
 """How long a connection is idle until it is looked at whether the far end has closed it."""
@@ -36,45 +30,77 @@ _FRESH_SECONDS = 1.0
 _MAX_ANSWER_BYTES = 64 * 1024
 """How much of an answer is read; Sentry's are a hundred bytes, a broken proxy's have no end."""
 
+# 204 and 304 have no body, whatever they say of its length.
+_STATUS_LINE = re.compile(r"HTTP/1\.1 ((?![23]04)[2-5]\d\d)(?: [ -~]*)?", re.ASCII)
+_MAX_FIELDS = 100
 
-def parse_headers(fp: BufferedIOBase) -> HTTPMessage:
+
+class Fields(dict[str, str]):
+    """The header fields of an answer, the first one of each name."""
+
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        for name, value in fields:
+            self.setdefault(name.lower(), value.strip())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a field, however its name is written."""
+        return super().get(name.lower(), default)
+
+
+class Answer(NamedTuple):
+    """As much of an answer as sentry-sdk looks at."""
+
+    status: int
+    headers: Fields
+    data: bytes
+
+    def close(self) -> None:
+        """Do nothing: it was read."""
+
+
+def whole_answer(received: bytes) -> Answer | None:
     """
-    Read header fields to the empty line that ends them; as ``http.client.parse_headers``.
+    Return an answer that came in one piece, and after which the connection may be used again.
 
-    Raises:
-        http.client.LineTooLong: A line is longer than 64 KiB.
-        http.client.HTTPException: There are more than 100 fields.
+    ``None`` where this is anything but that, or may be.
     """
-    message = HTTPMessage()
-    for _ in range(_MAX_FIELDS + 1):
-        line = fp.readline(_MAX_LINE + 1)
-        if len(line) > _MAX_LINE:
-            raise LineTooLong("header line")  # noqa: EM101, TRY003 - as http.client does
-        if line in {b"\r\n", b"\n", b""}:
-            return message
-        name, is_field, value = line.decode("iso-8859-1").partition(":")
-        if is_field:
-            with suppress(ValueError):  # from Python 3.14 on a name that is none is refused
-                message[name.strip()] = value.strip()
-    msg = f"got more than {_MAX_FIELDS} headers"
-    raise HTTPException(msg)
+    head, end, data = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode("iso-8859-1").split("\r\n")
+    status = _STATUS_LINE.fullmatch(first)
+    if not end or status is None or len(lines) > _MAX_FIELDS:
+        return None
+    fields = Fields(line.partition(":")[::2] for line in lines)
+    is_plain = (
+        all(":" in line and not line[0].isspace() for line in lines)
+        and head.count(b"\n") == head.count(b"\r") == len(lines)
+        and "transfer-encoding" not in fields
+        and fields.get("connection", "keep-alive").lower() == "keep-alive"
+        and fields.get("content-length") == str(len(data))
+    )
+    return Answer(int(status[1]), fields, data) if is_plain else None
 
 
-def _with_our_parser(method: Any) -> Any:
-    """Return the method with our parser in place of the one that it looks up by name."""
-    scope = {**method.__globals__, "parse_headers": parse_headers}
-    return FunctionType(method.__code__, scope, method.__name__, method.__defaults__)
+class _Received(io.RawIOBase):
+    """
+    What comes over a connection, by a deadline, however many pieces it comes in.
 
+    Args:
+        sock: The socket.
+        deadline: Where there is one (``time.monotonic()``); else each wait has the socket's limit.
+    """
 
-class _Response(HTTPResponse):
-    begin = _with_our_parser(HTTPResponse.begin)
-
-
-class _Hurried(io.RawIOBase):
-    """A socket of which an answer is read by a deadline, however many pieces it comes in."""
-
-    def __init__(self, sock: Any, deadline: float) -> None:
+    def __init__(self, sock: Any, deadline: float | None) -> None:
         self._sock, self._deadline = sock, deadline
+        self.first = self._left = self._receive(io.DEFAULT_BUFFER_SIZE)
+
+    def _receive(self, size: int) -> bytes:
+        if self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._sock.settimeout(left)
+        received: bytes = self._sock.recv(size)
+        return received
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(self)
@@ -83,12 +109,10 @@ class _Hurried(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-        read: int = self._sock.recv_into(buffer)
-        return read
+        piece = self._left[: len(buffer)] or self._receive(len(buffer))
+        self._left = self._left[len(piece) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def read_certificates_once(manager: Any) -> None:
@@ -117,17 +141,6 @@ def read_certificates_once(manager: Any) -> None:
 
 def _leave_as_it_is(_protocols: list[str]) -> None:
     pass
-
-
-class Answer(NamedTuple):
-    """As much of an answer as sentry-sdk looks at."""
-
-    status: int
-    headers: HTTPMessage
-    data: bytes
-
-    def close(self) -> None:
-        """Do nothing: it was read."""
 
 
 class Connections:
@@ -172,19 +185,25 @@ class Connections:
                 connection.sock.settimeout(seconds)
             # In one piece: where Sentry is near, a packet costs more than what it carries.
             connection.sock.sendall(self._head(path, headers, len(body)) + body)
-            sock: Any = connection.sock if deadline is None else _Hurried(connection.sock, deadline)
-            response = _Response(sock, method="POST")
-            response.begin()
-            data = response.read(_MAX_ANSWER_BYTES)
+            received = _Received(connection.sock, deadline)
+            answer = whole_answer(received.first)
+            if answer is None:
+                response = HTTPResponse(received, method="POST")  # type: ignore[arg-type] # reads it
+                response.begin()
+                fields = Fields(response.headers.items())
+                answer = Answer(response.status, fields, response.read(_MAX_ANSWER_BYTES))
+                is_over = response.isclosed() and not response.will_close  # as a rule
+                response.close()
+            else:
+                is_over = True
         except BaseException:
             connection.close()
             raise
-        if response.isclosed() and not response.will_close:  # read to its end, as a rule
+        if is_over:
             self._idle.append((time.monotonic(), connection))
         else:
-            response.close()
             connection.close()
-        return Answer(response.status, response.headers, data)
+        return answer
 
     def _head(self, path: str, headers: Mapping[str, str], length: int) -> bytes:
         fields = {"Host": self._host, **headers, "Content-Length": length}
