@@ -20,7 +20,7 @@ from otel_sentry._sentry_sdk import stop_streaming
 from otel_sentry.capture import OURS
 from otel_sentry.errors.filters import is_expected, is_logger, is_said_by_an_exception
 from otel_sentry.errors.linking import link, unit_of_work
-from otel_sentry.errors.once import mark_sent, was_sent
+from otel_sentry.errors.once import Sent
 from otel_sentry.errors.origin import unwrapped
 from otel_sentry.options import Options
 
@@ -86,7 +86,7 @@ class Hooks:
 
     def _install(self, client: BaseClient) -> None:
         options = client.options
-        options["before_send"] = partial(self._error, options.get("before_send"))
+        options["before_send"] = partial(self._error, options.get("before_send"), Sent())
         options["before_send_transaction"] = partial(
             self._transaction, options.get("before_send_transaction")
         )
@@ -104,7 +104,7 @@ class Hooks:
                 " and ".join(_TRACING_OPTIONS),
             )
 
-    def _error(self, users: Hook | None, event: Any, hint: Any) -> Any:
+    def _error(self, users: Hook | None, sent: Sent, event: Any, hint: Any) -> Any:
         if is_logger(event.get("logger"), (*_OWN_LOGGERS, *self._options.ignore_loggers)):
             return None
         if is_said_by_an_exception(event):
@@ -119,7 +119,7 @@ class Hooks:
         unit = ""
         with never_raise("looking at an exception"):
             unit = unit_of_work(event, error)
-            if error is not None and self._is_left_out(error, unit):
+            if error is not None and self._is_left_out(error, unit, sent):
                 return None
         if users is not None:
             event = users(event, hint)
@@ -127,14 +127,14 @@ class Hooks:
             return None
         if error is not None:
             with never_raise("remembering an exception"):
-                mark_sent(error, unit)
+                sent.add(error, unit)
         return self._scrubber.event(event)
 
-    def _is_left_out(self, error: BaseException, unit: str) -> bool:
+    def _is_left_out(self, error: BaseException, unit: str, sent: Sent) -> bool:
         if is_expected(error, self._options):
             return True
-        if was_sent(error, unit):
-            mark_sent(error, unit)  # where it was sent outside of one: the next unit sends it again
+        if sent.holds(error, unit):
+            sent.add(error, unit)  # where it was sent outside of one: the next unit sends it again
             return True
         return False
 

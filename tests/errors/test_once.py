@@ -11,8 +11,9 @@ import sentry_sdk
 from opentelemetry.sdk.trace import TracerProvider
 from sentry_sdk.scope import remove_external_propagation_context
 
+from otel_sentry.cli.tail.receiver import Receiver
 from otel_sentry.errors.linking import start_linking
-from otel_sentry.errors.once import _marks, mark_sent, was_sent
+from otel_sentry.errors.once import Sent
 from tests.errors.groups import Group
 
 log = logging.getLogger("shop")
@@ -30,20 +31,22 @@ def traced():
 
 def test_units_of_work():
     """An exception is sent once in a unit of work; what comes from outside of one adds nothing."""
+    sent = Sent()
     error = ValueError()
-    assert not was_sent(error, "a")
-    mark_sent(error, "a")
-    mark_sent(error, "")
-    assert [was_sent(error, unit) for unit in ("a", "", "b")] == [True, True, False]
+    assert not sent.holds(error, "a")
+    sent.add(error, "a")
+    sent.add(error, "")
+    assert [sent.holds(error, unit) for unit in ("a", "", "b")] == [True, True, False]
 
 
 def test_sent_outside_of_a_unit_of_work():
     """The first unit of work adds nothing: a thread of it may have sent it; the next one does."""
+    sent = Sent()
     error = ValueError()
-    mark_sent(error, "")
-    assert was_sent(error, "a")
-    mark_sent(error, "a")
-    assert [was_sent(error, unit) for unit in ("a", "b")] == [True, False]
+    sent.add(error, "")
+    assert sent.holds(error, "a")
+    sent.add(error, "a")
+    assert [sent.holds(error, unit) for unit in ("a", "b")] == [True, False]
 
 
 class OwnError(Exception):
@@ -52,15 +55,16 @@ class OwnError(Exception):
 
 def test_nothing_is_put_into_an_exception_of_the_application():
     """What it prints, pickles or answers with is its own; the mark goes with the exception."""
+    sent = Sent()
     error = OwnError("x")
-    mark_sent(error, "a")
-    assert was_sent(error, "a")
+    sent.add(error, "a")
+    assert sent.holds(error, "a")
     assert vars(error) == {}
 
-    before = len(_marks)
+    before = len(sent._marks)
     del error
     gc.collect()
-    assert len(_marks) == before - 1
+    assert len(sent._marks) == before - 1
 
 
 class HostileError(Exception):
@@ -107,13 +111,14 @@ def test_one_object_sent_at_the_start(far):
 
 def test_groups():
     """A group says nothing new where all it holds was sent, and nothing in it does after it."""
+    sent = Sent()
     first, second = ValueError(), KeyError()
     group = Group("group", [first, Group("inner", [second])])
-    mark_sent(first, "a")
-    assert not was_sent(group, "a")
-    mark_sent(group, "a")
-    assert was_sent(second, "a")
-    assert was_sent(group, "a")
+    sent.add(first, "a")
+    assert not sent.holds(group, "a")
+    sent.add(group, "a")
+    assert sent.holds(second, "a")
+    assert sent.holds(group, "a")
 
 
 def test_logged_captured_and_raised(far):
@@ -136,6 +141,20 @@ def test_logged_captured_and_raised(far):
     (event,) = far.errors()
     assert event["logger"] == "shop"
     assert far.lost() == {"before_send": 3}
+
+
+def test_each_client_sends_it(far):
+    """What an application has sent to its Sentry a library that has one of its own sends there."""
+    error = ValueError("twice")
+    with Receiver() as other, sentry_sdk.new_scope() as scope:
+        sentry_sdk.capture_exception(error)
+        scope.set_client(sentry_sdk.Client(other.dsn, auto_enabling_integrations=False))
+        for _ in range(2):
+            sentry_sdk.capture_exception(error)
+        sentry_sdk.get_client().close(5)
+        assert len(other.errors()) == 1
+
+    assert len(far.errors()) == 1
 
 
 def test_one_object_in_two_requests(far):
