@@ -17,6 +17,7 @@ from sentry_sdk import utils
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.envelope import Item
 from sentry_sdk.integrations.dedupe import DedupeIntegration
+from sentry_sdk.tracing_utils import PropagationContext
 
 from otel_sentry._logging import logger
 
@@ -134,6 +135,28 @@ def apply_scopes(
     if event is not None and event.get("breadcrumbs") == {"values": []}:
         del event["breadcrumbs"]
     return event
+
+
+class _Rooted(PropagationContext):
+    """The trace that a scope hands on to its forks, with the span that they belong to."""
+
+    __slots__ = ("root",)
+
+
+def hand_on(scope: Any, root: Any) -> None:
+    """
+    Let the forks of a scope know a root span.
+
+    sentry-sdk forks the scopes of whoever starts a thread, which gets no context variables.
+    """
+    rooted: Any = _Rooted()
+    rooted.root = root
+    scope._propagation_context = rooted  # noqa: SLF001 - forks get it; there is no hook
+
+
+def handed_on(scope: Any) -> Any:
+    """Return the root span of the scope that this one was forked from; ``None``: of none."""
+    return getattr(scope._propagation_context, "root", None)  # noqa: SLF001
 
 
 def forget_last_exception() -> None:

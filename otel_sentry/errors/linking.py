@@ -25,6 +25,7 @@ from sentry_sdk.scope import (
     register_external_propagation_context,
 )
 
+from otel_sentry._sentry_sdk import hand_on, handed_on
 from otel_sentry.errors.origin import failed_span, passed_span
 from otel_sentry.semantics import infer
 
@@ -128,8 +129,9 @@ def remember_root(span: Span) -> Span:
         if is_used or scope in _base_scope:
             scope = before.fork()
             Scope.set_isolation_scope(scope)
-        elif not here:
+        elif not here:  # an integration's, which ends with the unit
             before = scope.fork()
+            hand_on(scope, span)
     still_open = [root for root in _local_roots.get() if not _is_over(root.span)][1 - _MAX_ROOTS :]
     _local_roots.set((*still_open, _Root(span, scope, before)))
     return span
@@ -168,14 +170,17 @@ def local_root() -> Span | None:
     """
     Return the innermost local root of the current isolation scope that is open.
 
-    After a request's end, its own.
+    After a request's end, its own; in a thread that a unit of work has started, the unit's.
     """
     here = _roots_in(get_isolation_scope())
     for root in reversed(here):
         if not _is_over(root.span):
             return root.span
+    if not here:
+        of_fork: Span | None = handed_on(get_isolation_scope())
+        return of_fork
     # A request's context ends with it. A script, or a loop over messages, goes on in the same one.
-    return here[0].span if here and _kind(here[0].span) is SpanKind.SERVER else None
+    return here[0].span if _kind(here[0].span) is SpanKind.SERVER else None
 
 
 def current_span_context() -> SpanContext | None:

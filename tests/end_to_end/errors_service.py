@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterator  # noqa: TC003 - FastAPI reads annotations
 from functools import partial
+from threading import Thread
 
 import anyio
 import sentry_sdk
@@ -173,6 +174,11 @@ def raise_in_sync_endpoint() -> None:
 
 def fail() -> None:
     raise ValueError("in a function")
+
+
+@app.get("/thread")
+async def start_a_thread() -> None:
+    Thread(target=fail).start()
 
 
 def fail_before() -> Iterator[None]:

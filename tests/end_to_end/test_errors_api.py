@@ -58,6 +58,7 @@ MATRIX = {
     # The answer is on its way.
     "/background": (200, ["ValueError"]),
     "/stream": (200, ["ValueError"]),
+    "/thread": (200, ["ValueError"]),
     "/ws": (-1, ["ValueError"]),
     "/raised-from": (500, ["LookupError"]),
     "/log-only": (200, ["only a line"]),
