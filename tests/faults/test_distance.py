@@ -26,8 +26,10 @@ def test_transactions_do_not_hold_up_errors(far_end, application):
     alone = _seconds_to_arrival(far_end, application)
     among = _seconds_to_arrival(far_end, application, transactions=600, rate=300)
 
-    # Behind the 600 on one connection the last would come after 28 seconds; both are milliseconds.
-    assert max(among) < max(alone) + 20 * ROUND_TRIP_SECONDS
+    # Behind the 600 on one connection the last would come after 28 seconds, the median after 14;
+    # all are milliseconds. A full machine may stop for a moment, which two of ten meet.
+    assert sorted(among)[7] < max(alone) + 10 * ROUND_TRIP_SECONDS
+    assert max(among) < 5
 
 
 def _seconds_to_arrival(far_end, application, **load):
