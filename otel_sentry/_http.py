@@ -43,7 +43,7 @@ class Fields(dict[str, str]):
             self.setdefault(name.lower(), value.strip())
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of a field, however its name is written."""
+        """Return the first value of a field, however its name is written."""
         return super().get(name.lower(), default)
 
 
@@ -113,6 +113,18 @@ class _Received(io.RawIOBase):
         self._left = self._left[len(piece) :]
         buffer[: len(piece)] = piece
         return len(piece)
+
+
+def _read(received: _Received) -> tuple[Answer, bool]:
+    """Return an answer, and whether the connection may be used again."""
+    whole = whole_answer(received.first)
+    if whole is not None:
+        return whole, True
+    with HTTPResponse(received, method="POST") as response:  # type: ignore[arg-type] # it is read
+        response.begin()
+        data = response.read(_MAX_ANSWER_BYTES)
+        is_usable = response.isclosed() and not response.will_close
+        return Answer(response.status, Fields(response.headers.items()), data), is_usable
 
 
 def read_certificates_once(manager: Any) -> None:
@@ -185,21 +197,11 @@ class Connections:
                 connection.sock.settimeout(seconds)
             # In one piece: where Sentry is near, a packet costs more than what it carries.
             connection.sock.sendall(self._head(path, headers, len(body)) + body)
-            received = _Received(connection.sock, deadline)
-            answer = whole_answer(received.first)
-            if answer is None:
-                response = HTTPResponse(received, method="POST")  # type: ignore[arg-type] # reads it
-                response.begin()
-                fields = Fields(response.headers.items())
-                answer = Answer(response.status, fields, response.read(_MAX_ANSWER_BYTES))
-                is_over = response.isclosed() and not response.will_close  # as a rule
-                response.close()
-            else:
-                is_over = True
+            answer, is_usable = _read(_Received(connection.sock, deadline))
         except BaseException:
             connection.close()
             raise
-        if is_over:
+        if is_usable:
             self._idle.append((time.monotonic(), connection))
         else:
             connection.close()
