@@ -35,13 +35,17 @@ _HAS_VALUE = re.compile(
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _SOME_UUID = "abcdefab-cdef-4bcd-afab-cdefabcdefab"
 
+# The random key of a WebSocket's handshake (RFC 6455) may begin as an IBAN does.
+_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+_SOME_WEBSOCKET_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+
 # Keys in which one of Relay's words stands by chance.
 _HARMLESS_KEYS = re.compile(r"(?i)author|_(?:count|type|limit)$|usage\..*tokens$")
 
 
 def left_to_strip(event: dict[str, Any]) -> list[str]:
     """Return what Relay would still strip, one line each: path, rule, value."""
-    event = _with_one_uuid({key: value for key, value in event.items() if key != "_meta"})
+    event = _with_same_ids({key: value for key, value in event.items() if key != "_meta"})
     stripped = pii_strip_event(_DEFAULTS, event)
     same = pii_strip_event({}, event)  # normalised in the same way, and whole
     return [
@@ -56,12 +60,16 @@ def assert_nothing_left_to_strip(event: dict[str, Any]) -> None:
     assert left_to_strip(event) == []
 
 
-def _with_one_uuid(value: Any) -> Any:
+def _with_same_ids(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_with_one_uuid(key): _with_one_uuid(one) for key, one in value.items()}
+        return {_with_same_ids(key): _with_same_ids(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_with_one_uuid(one) for one in value]
-    return _UUID.sub(_SOME_UUID, value) if isinstance(value, str) else value
+        return [_with_same_ids(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    if _WEBSOCKET_KEY.fullmatch(value):
+        return _SOME_WEBSOCKET_KEY
+    return _UUID.sub(_SOME_UUID, value)
 
 
 def _differences(
