@@ -146,7 +146,12 @@ def test_logged_captured_and_raised(far):
 def test_each_client_sends_it(far):
     """What an application has sent to its Sentry a library that has one of its own sends there."""
     error = ValueError("twice")
-    with Receiver() as other, sentry_sdk.new_scope() as scope:
+    with (
+        traced() as tracer,
+        tracer.start_as_current_span("request"),
+        Receiver() as other,
+        sentry_sdk.new_scope() as scope,
+    ):
         sentry_sdk.capture_exception(error)
         scope.set_client(sentry_sdk.Client(other.dsn, auto_enabling_integrations=False))
         for _ in range(2):
