@@ -150,6 +150,9 @@ def hand_on(scope: Any, root: Any) -> None:
     sentry-sdk forks the scopes of whoever starts a thread, which gets no context variables.
     """
     rooted: Any = _Rooted()
+    present = scope._propagation_context  # noqa: SLF001 - what the application may ask for
+    for name in PropagationContext.__slots__ if present is not None else ():
+        setattr(rooted, name, getattr(present, name))
     rooted.root = root
     scope._propagation_context = rooted  # noqa: SLF001 - forks get it; there is no hook
 

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, use_span
 from sentry_sdk.scope import remove_external_propagation_context
 
+from otel_sentry._sentry_sdk import handed_on
 from otel_sentry.errors.linking import (
     _base_scope,
     _local_roots,
@@ -306,3 +307,23 @@ def test_a_fault_in_being_told_of_what_is_left_out():
 
     provider = TracerProvider(sampler=SentrySampler(0, on_left_out=fail), shutdown_on_exit=False)
     assert not provider.get_tracer("tests").start_span("root").is_recording()
+
+
+def test_the_trace_that_an_application_asks_sentry_sdk_for(tracer):
+    """What a request's caller sent is still what a page of it tells the browser."""
+    trace_id = "1" * 32
+    sent = {
+        "sentry-trace": f"{trace_id}-{'2' * 16}-1",
+        "baggage": f"sentry-trace_id={trace_id},sentry-release=caller",
+    }
+
+    def request():
+        with sentry_sdk.isolation_scope() as scope:
+            scope.generate_propagation_context(sent)
+            before = sentry_sdk.get_traceparent(), sentry_sdk.get_baggage()
+            root = start(tracer)
+            assert before[0].startswith(trace_id)
+            assert (sentry_sdk.get_traceparent(), sentry_sdk.get_baggage()) == before
+            assert handed_on(scope.fork()) is root
+
+    copy_context().run(request)
