@@ -7,9 +7,12 @@ from importlib.metadata import version
 
 import hypothesis
 import pytest
+import sentry_sdk
+from sentry_sdk.scope import global_event_processors
 
 from otel_sentry._logging import logger
 from otel_sentry.cli.tail.receiver import Receiver
+from otel_sentry.errors import adoption, linking
 from tests.relay import left_to_strip
 from tests.servers import redis_server
 
@@ -72,6 +75,20 @@ def own_logger():
     logger.disabled, logger.propagate = False, True
     del logger.handlers[:], logger.filters[1:]
     logger.filters[0]._last_said.clear()
+
+
+@pytest.fixture(autouse=True)
+def own_client():
+    """Leave the next test no client of sentry-sdk, and nobody who adopts those that it makes."""
+    adopters, base = list(adoption._adopters), list(linking._base_scope)
+    client, processors = sentry_sdk.get_global_scope().client, list(global_event_processors)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sentry_sdk.Scope, "set_client", sentry_sdk.Scope.set_client)
+        yield
+    adoption._adopters[:], linking._base_scope[:] = adopters, base
+    sentry_sdk.get_global_scope().set_client(client)
+    added = global_event_processors[len(processors) :]  # others stay: integrations add them once
+    global_event_processors[:] = [*processors, *(i for i in added if i is not adoption._process)]
 
 
 @pytest.fixture(autouse=True)

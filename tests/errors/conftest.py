@@ -6,10 +6,8 @@ import pytest
 import sentry_sdk
 
 from otel_sentry.cli.tail.receiver import Receiver
-from otel_sentry.errors import adoption
 from otel_sentry.errors.adoption import Adopter
 from otel_sentry.errors.hooks import Hooks
-from otel_sentry.errors.linking import _base_scope
 from otel_sentry.options import Options
 from otel_sentry.scrubbing import Scrubber
 
@@ -50,6 +48,3 @@ def far():
             sentry_sdk.init(receiver.dsn, auto_enabling_integrations=False, enable_logs=True)
             yield Far(receiver, options)
             sentry_sdk.get_client().close(5)
-        adoption._adopters.clear()
-        _base_scope.clear()
-        sentry_sdk.get_global_scope().set_client(None)
