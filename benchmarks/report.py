@@ -151,6 +151,25 @@ def bars_table(figures: Figures) -> str:
     return "\n".join(rows) + "\n"
 
 
+def floor_table(figures: Figures) -> str:
+    """Return what (j), on which (h) stands, takes of the same limits, as Markdown; maybe empty."""
+    service = figures["service"]
+    found = {
+        f"CPU of all processes, rate {rate}, (j) of (d)": ratio(cpu["j"], cpu["d"])
+        for rate, cpu in service["cpu"].items()
+        if {"d", "j"} <= set(cpu)
+    }
+    for rate, loop in service["open_loop"].items():
+        p99 = {peer: it["p99"] for peer, it in loop["peers"].items()}
+        for peer in "bd":
+            if {"j", peer} <= set(p99):
+                what = f"p99 at 60 % load, rate {rate}, (j) of ({peer})"
+                found[what] = ratio(p99["j"], p99[peer])
+    rows = ["| | measured | middle half of the rounds |", "|---|--:|--:|"]
+    rows += [f"| {it} | {v[0]:.3g} | {v[1]:.3g} to {v[2]:.3g} |" for it, v in found.items()]
+    return "\n".join(rows) + "\n"
+
+
 def micro_table(figures: Figures) -> str:
     """Return CPU time of a trace as Markdown."""
     micro = figures["micro"]
@@ -198,6 +217,9 @@ def text(figures: Figures, found: list[Bar]) -> str:
         parts.append("CPU of a request, as a multiple of (a):")
         parts.append(service_table(figures))
     parts.append(bars_table(figures))
+    if "service" in figures:
+        parts.append("What (h) stands on, of the same:")
+        parts.append(floor_table(figures))
     parts.append(f"{sum(bar.held for bar in found)} of {len(found)} bars held")
     return "\n".join(parts)
 

@@ -116,6 +116,16 @@ def test_losses_are_as_visible_as_wins():
     assert "**not held**" in table
 
 
+def test_what_ours_stands_on_is_shown_where_it_was_measured():
+    """A limit that is below it cannot be held."""
+    p99 = {"b": {"p99": [2.0]}, "j": {"p99": [3.0]}}
+    service = {"cpu": {"1.0": {"d": [4.0], "j": [3.0]}}, "open_loop": {"1.0": {"peers": p99}}}
+    of_cpu, of_p99 = report.floor_table({"service": service}).splitlines()[2:]
+
+    assert "rate 1.0, (j) of (d) | 0.75 |" in of_cpu
+    assert "rate 1.0, (j) of (b) | 1.5 |" in of_p99
+
+
 @pytest.mark.timeout(600)
 def test_an_outage_is_measured():
     """A fault is compared with the healthy slices beside it, and everything is accounted for."""
