@@ -152,7 +152,7 @@ def bars_table(figures: Figures) -> str:
 
 
 def floor_table(figures: Figures) -> str:
-    """Return what (j), on which (h) stands, takes of the same limits, as Markdown; maybe empty."""
+    """Return what (j), on which (h) stands, takes of the same, as Markdown; empty: not measured."""
     service = figures["service"]
     found = {
         f"CPU of all processes, rate {rate}, (j) of (d)": ratio(cpu["j"], cpu["d"])
@@ -167,7 +167,7 @@ def floor_table(figures: Figures) -> str:
                 found[what] = ratio(p99["j"], p99[peer])
     rows = ["| | measured | middle half of the rounds |", "|---|--:|--:|"]
     rows += [f"| {it} | {v[0]:.3g} | {v[1]:.3g} to {v[2]:.3g} |" for it, v in found.items()]
-    return "\n".join(rows) + "\n"
+    return "\n".join(rows) + "\n" if found else ""
 
 
 def micro_table(figures: Figures) -> str:
@@ -217,9 +217,8 @@ def text(figures: Figures, found: list[Bar]) -> str:
         parts.append("CPU of a request, as a multiple of (a):")
         parts.append(service_table(figures))
     parts.append(bars_table(figures))
-    if "service" in figures:
-        parts.append("What (h) stands on, of the same:")
-        parts.append(floor_table(figures))
+    if "service" in figures and (floor := floor_table(figures)):
+        parts += ["What (h) stands on, of the same:", floor]
     parts.append(f"{sum(bar.held for bar in found)} of {len(found)} bars held")
     return "\n".join(parts)
 

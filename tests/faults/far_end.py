@@ -83,6 +83,7 @@ class FarEnd:
         self.requests = 0
         self.connections = 0
         self._certificate = certificate
+        self._counting = threading.Lock()
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
         self._listener: _Listener | None = None
@@ -134,8 +135,9 @@ class FarEnd:
         return self._taken["span"]
 
     def _count(self, item: Item) -> None:
-        self._taken.update(_quantities(item))
-        self._count_report(item)
+        with self._counting:  # += takes several steps, and each connection has a thread
+            self._taken.update(_quantities(item))
+            self._count_report(item)
 
     def _count_report(self, item: Item) -> None:
         if item.kind == "client_report":
@@ -168,7 +170,8 @@ class FarEnd:
         """Serve the requests of one connection."""
         upstream = http.client.HTTPConnection("127.0.0.1", self.receiver.port, timeout=20)
         self._open.add(connection)
-        self.connections += 1
+        with self._counting:
+            self.connections += 1
         try:
             with connection.makefile("rb") as reader:
                 while self._serve_one(connection, reader, upstream):
@@ -187,7 +190,8 @@ class FarEnd:
             reader.read(length // 2)
             return False
         body = reader.read(length)
-        self.requests += 1
+        with self._counting:
+            self.requests += 1
         items = _items(body, headers)
         kinds = {item.kind for item in items}
         self.arrivals.append((time.time(), items[0].kind))
@@ -202,10 +206,11 @@ class FarEnd:
             return False
         if mode.name == "answer":
             if mode.status == HTTPStatus.TOO_MANY_REQUESTS:
-                for item in items:
-                    self.answered.update(_quantities(item))
-                    if len(kinds) > 1:  # as Sentry does: a limit is not for reports
-                        self._count_report(item)
+                with self._counting:
+                    for item in items:
+                        self.answered.update(_quantities(item))
+                        if len(kinds) > 1:  # as Sentry does: a limit is not for reports
+                            self._count_report(item)
             connection.sendall(_head(mode.status, mode.headers, 0))
             return True
         upstream.request("POST", line.split()[1].decode(), body, dict(headers))
