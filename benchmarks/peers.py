@@ -2,11 +2,12 @@
 The contenders: what each one sets up, as its own documentation says.
 
 A contender is named by its key of `PEERS`. Where it runs, it reads the environment that
-`environment()` returns. `(b)`, `(c)` and `(j)` instrument libraries exactly as we do; `(e)`, `(f)`
-and `(g)` as their documentation says.
+`environment()` returns. `(b)`, `(c)`, `(j)` and `(k)` instrument libraries exactly as we do;
+`(e)`, `(f)` and `(g)` as their documentation says.
 
 `(j)` is what `(h)` stands on: spans that go nowhere, and sentry-sdk for errors, of which there are
-none. Nothing that is done for a trace can make `(h)` cheaper than that.
+none. `(k)` also posts the same ready-made transaction for each request (`floor.py`). What `(h)`
+takes beyond that is for making transactions of spans.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ PEERS = {
     "h": "**otel-sentry**, `sentry`",
     "i": "**otel-sentry**, `otlp`",
     "j": "(b) and sentry-sdk for errors",
+    "k": "(j) and a ready-made transaction",
 }
 OURS = ("h", "i")
+FLOORS = ("j", "k")
 OFF = "off"  # ours with an empty DSN
 LAUNCHED = (*OURS, OFF)  # by opentelemetry-instrument
 SILENT = ("a", "b", "j", OFF)  # these send nothing, at any rate
@@ -109,7 +112,7 @@ def instrument(peer: str) -> None:
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 
     FastAPIInstrumentor().instrument(
-        **({"exclude_spans": ["receive", "send"]} if peer in {"b", "c", "j"} else {})
+        **({"exclude_spans": ["receive", "send"]} if peer in {"b", "c", *FLOORS} else {})
     )
     SQLAlchemyInstrumentor().instrument(skip_dep_check=True)
     RedisInstrumentor().instrument()
@@ -141,6 +144,16 @@ def _otel_and_errors(_rate: float, dsn: str, _otlp: str):
 
     sentry_sdk.init(dsn)
     return _otel()
+
+
+def _otel_errors_and_posts(rate: float, dsn: str, otlp: str):
+    from floor import Poster
+    from opentelemetry import trace
+
+    _otel_and_errors(rate, dsn, otlp)
+    provider = trace.get_tracer_provider()
+    provider.add_span_processor(Poster(dsn))
+    return provider.force_flush
 
 
 def _otel_otlp(_rate: float, _dsn: str, otlp: str):
@@ -230,4 +243,5 @@ _SET_UP = {
     "h": _ours,
     "i": _ours,
     "j": _otel_and_errors,
+    "k": _otel_errors_and_posts,
 }

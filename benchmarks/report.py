@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from itertools import product
 from statistics import median, quantiles
 from typing import Any
 
-from peers import PEERS
+from peers import FLOORS, PEERS
 
 Figures = dict[str, Any]
 Spread = tuple[float, float, float]
@@ -144,29 +145,33 @@ def bars_table(figures: Figures) -> str:
     """Return the bars as Markdown."""
     rows = ["| | measured | middle half of the rounds | limit | |", "|---|--:|--:|--:|---|"]
     rows += [
-        f"| {bar.what} | {bar.value[0]:.3g} | {bar.value[1]:.3g} to {bar.value[2]:.3g}"
-        f" | {bar.limit} | {'held' if bar.held else '**not held**'} |"
-        for bar in bars(figures)
+        f"| {it.what} | {_cells(it.value)} | {it.limit} | {'held' if it.held else '**not held**'} |"
+        for it in bars(figures)
     ]
     return "\n".join(rows) + "\n"
 
 
+def _cells(value: Spread) -> str:
+    return f"{value[0]:.3g} | {value[1]:.3g} to {value[2]:.3g}"
+
+
 def floor_table(figures: Figures) -> str:
-    """Return what (j), on which (h) stands, takes of the same, as Markdown; empty: not measured."""
+    """Return what (j) and (k), on which (h) stands, take of the same; empty: not measured."""
     service = figures["service"]
-    found = {
-        f"CPU of all processes, rate {rate}, (j) of (d)": ratio(cpu["j"], cpu["d"])
-        for rate, cpu in service["cpu"].items()
-        if {"d", "j"} <= set(cpu)
-    }
+    found = {}
+    for rate, cpu in service["cpu"].items():
+        for peer in FLOORS:
+            if {"d", peer} <= set(cpu):
+                what = f"CPU of all processes, rate {rate}, ({peer}) of (d)"
+                found[what] = ratio(cpu[peer], cpu["d"])
     for rate, loop in service["open_loop"].items():
         p99 = {peer: it["p99"] for peer, it in loop["peers"].items()}
-        for peer in "bd":
-            if {"j", peer} <= set(p99):
-                what = f"p99 at 60 % load, rate {rate}, (j) of ({peer})"
-                found[what] = ratio(p99["j"], p99[peer])
+        for peer, other in product(FLOORS, "bd"):
+            if {peer, other} <= set(p99):
+                what = f"p99 at 60 % load, rate {rate}, ({peer}) of ({other})"
+                found[what] = ratio(p99[peer], p99[other])
     rows = ["| | measured | middle half of the rounds |", "|---|--:|--:|"]
-    rows += [f"| {it} | {v[0]:.3g} | {v[1]:.3g} to {v[2]:.3g} |" for it, v in found.items()]
+    rows += [f"| {what} | {_cells(measured)} |" for what, measured in found.items()]
     return "\n".join(rows) + "\n" if found else ""
 
 

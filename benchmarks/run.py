@@ -33,7 +33,7 @@ from sink import Sink
 
 SETTLE = 0.3  # seconds; longer than OTEL_BSP_SCHEDULE_DELAY
 LOAD = 0.6
-OPEN_LOOP_PEERS = "bdehj"
+OPEN_LOOP_PEERS = "bdehjk"
 _PROJECTS = 100  # numbers for each trace rate
 
 

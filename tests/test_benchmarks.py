@@ -10,12 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import SpanKind
 
 from tests.servers import give_up
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import calls
+import floor
 import instructions
 import micro
 import outage
@@ -118,12 +122,28 @@ def test_losses_are_as_visible_as_wins():
 
 def test_what_ours_stands_on_is_shown_where_it_was_measured():
     """A limit that is below it cannot be held."""
-    p99 = {"b": {"p99": [2.0]}, "j": {"p99": [3.0]}}
-    service = {"cpu": {"1.0": {"d": [4.0], "j": [3.0]}}, "open_loop": {"1.0": {"peers": p99}}}
-    of_cpu, of_p99 = report.floor_table({"service": service}).splitlines()[2:]
+    p99 = {"b": {"p99": [2.0]}, "k": {"p99": [3.0]}}
+    cpu = {"1.0": {"d": [4.0], "j": [3.0], "k": [3.2]}}
+    service = {"cpu": cpu, "open_loop": {"1.0": {"peers": p99}}}
+    of_errors, of_posts, of_p99 = report.floor_table({"service": service}).splitlines()[2:]
 
-    assert "rate 1.0, (j) of (d) | 0.75 |" in of_cpu
-    assert "rate 1.0, (j) of (b) | 1.5 |" in of_p99
+    assert "rate 1.0, (j) of (d) | 0.75 |" in of_errors
+    assert "rate 1.0, (k) of (d) | 0.8 |" in of_posts
+    assert "rate 1.0, (k) of (b) | 1.5 |" in of_p99
+
+
+def test_the_least_that_sends_posts_a_transaction_for_each_request():
+    """One that posted nothing would be no floor."""
+    with Sink() as sink:
+        poster = floor.Poster(sink.dsn(1))
+        tracer = TracerProvider(sampler=ALWAYS_ON).get_tracer("test")
+        for kind in (SpanKind.SERVER, SpanKind.CLIENT, SpanKind.CONSUMER):
+            span = tracer.start_span("any", kind=kind)
+            span.end()
+            poster.on_end(span)
+        assert poster.force_flush()
+
+        assert sink.arrived()[1]["roots"] == 2
 
 
 @pytest.mark.timeout(600)
