@@ -33,13 +33,20 @@ from sink import Sink
 
 SETTLE = 0.3  # seconds; longer than OTEL_BSP_SCHEDULE_DELAY
 LOAD = 0.6
-OPEN_LOOP_PEERS = "bdehjk"
+OPEN_LOOP_PEERS = "bdehj"
 _PROJECTS = 100  # numbers for each trace rate
 
 
 def micro(args) -> dict:
     """Return {rate: {children: {peer: {"request": [...], "total": [...]}}}}, µs a trace."""
     figures: dict = {}
+    for start in range(args.starts):
+        _micro(args, start, figures)
+    return figures
+
+
+def _micro(args, start: int, figures: dict) -> None:
+    """Add the rounds of one start."""
     plan = [(1.0, 10, 1.0), (1.0, 1, 0.3), (1.0, 100, 0.5), (1.0, 1000, 1.4)]
     plan += [(0.0, 10, 0.5), (0.1, 10, 0.5)]
     with Sink() as sink, ExitStack() as stack:
@@ -51,7 +58,7 @@ def micro(args) -> dict:
                 contenders[peer, rate] = project, stack.enter_context(one)
         for _, one in contenders.values():
             one.burst(10, WARM_UP)
-        for turn in range(args.rounds):
+        for turn in _turns(args, start):
             for rate, children, seconds in plan:
                 traces = max(2, int(seconds * SPANS_A_SECOND / (children + 1)))
                 into = figures.setdefault(str(rate), {}).setdefault(str(children), {})
@@ -62,53 +69,66 @@ def micro(args) -> dict:
         arrived = sink.arrived()
     for (peer, rate), (project, one) in contenders.items():
         check(peer, rate, one.made["traces"], 0, arrived.get(project, {}))
-    return figures
 
 
 def service(args) -> dict:
     """Return {"cpu": {rate: {peer: [...]}}, "open_loop": {rate: ...}}, µs a request."""
     figures: dict = {"cpu": {}, "open_loop": {}}
     for rate in args.rates:
-        print(f"service at trace rate {rate:g} ...", file=sys.stderr)
-        with _services(args.peers, rate) as (sink, services):
-            cpu = figures["cpu"][str(rate)] = {peer: [] for peer in services}
-            for turn in range(args.rounds):
-                for peer in _rotated(args.peers, turn):
-                    before = services[peer].cpu_seconds()
-                    services[peer].load(args.requests)
-                    services[peer].wait_until_idle()
-                    time.sleep(SETTLE)
-                    spent = services[peer].cpu_seconds() - before
-                    cpu[peer].append(spent / args.requests * 1e6)
-            if rate and "h" in services:
-                figures["open_loop"][str(rate)] = _open_loop(services, args)
-            time.sleep(3 * SETTLE)
-            arrived = sink.arrived()
-            for number, (peer, one) in enumerate(services.items()):
-                check(peer, rate, one.requests, one.orders, arrived.get(number, {}))
+        cpu = figures["cpu"][str(rate)] = {peer: [] for peer in args.peers}
+        loop: dict = {}
+        for start in range(args.starts):
+            print(f"service at trace rate {rate:g}, start {start + 1} ...", file=sys.stderr)
+            with _services(args.peers, rate) as (sink, services):
+                for turn in _turns(args, start):
+                    for peer in _rotated(args.peers, turn):
+                        cpu[peer].append(_cpu_of_a_request(services[peer], args.requests))
+                if rate and "h" in services:
+                    _open_loop(services, args, start, loop)
+                time.sleep(3 * SETTLE)
+                arrived = sink.arrived()
+                for number, (peer, one) in enumerate(services.items()):
+                    check(peer, rate, one.requests, one.orders, arrived.get(number, {}))
+        if loop:
+            figures["open_loop"][str(rate)] = loop
     return figures
 
 
-def _open_loop(services: dict[str, Service], args) -> dict:
+def _cpu_of_a_request(one: Service, requests: int) -> float:
+    """Return microseconds, once all has left."""
+    before = one.cpu_seconds()
+    one.load(requests)
+    one.wait_until_idle()
+    time.sleep(SETTLE)
+    return (one.cpu_seconds() - before) / requests * 1e6
+
+
+def _open_loop(services: dict[str, Service], args, start: int, figures: dict) -> None:
     """
-    Return the latencies at a fixed rate, in milliseconds; the same rate for all.
+    Add the latencies at a fixed rate, in milliseconds; the same rate for all, at each start.
 
     It is 60 % of what (h) answers at most, in a closed loop.
     """
     chosen = [peer for peer in OPEN_LOOP_PEERS if peer in services]
-    started = time.perf_counter()
-    services["h"].load(args.requests)
-    rate = LOAD * args.requests / (time.perf_counter() - started)
-    figures: dict = {"rate": rate, "peers": {peer: {"p50": [], "p99": []} for peer in chosen}}
+    if not figures:
+        started = time.perf_counter()
+        services["h"].load(args.requests)
+        figures["rate"] = LOAD * args.requests / (time.perf_counter() - started)
+        figures["peers"] = {peer: {"p50": [], "p99": []} for peer in chosen}
+    rate = figures["rate"]
     requests = int(rate * args.open_seconds)
-    for turn in range(args.rounds):
+    for turn in _turns(args, start):
         for peer in _rotated(chosen, turn):
             latencies = services[peer].load(requests, rate=rate)
             services[peer].wait_until_idle()
             for name, share in (("p50", 0.5), ("p99", 0.99)):
                 value = latencies[int(share * len(latencies))] * 1e3
                 figures["peers"][peer][name].append(value)
-    return figures
+
+
+def _turns(args, start: int) -> range:
+    """Return the numbers of a start's rounds; two processes of the same program differ."""
+    return range(start * args.rounds // args.starts, (start + 1) * args.rounds // args.starts)
 
 
 def empty_dsn(args) -> dict:
@@ -212,16 +232,18 @@ def main() -> int:
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--peers", default="".join(peers.PEERS), help="letters")
     parser.add_argument("--rates", default="0,0.1,1", help="of the service")
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--requests", type=int, default=250, help="of a burst")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--starts", type=int, default=3, help="of all processes, within the rounds")
+    parser.add_argument("--requests", type=int, default=200, help="of a burst")
     parser.add_argument("--open-seconds", type=float, default=2.5, help="of a burst")
-    parser.add_argument("--pairs", type=int, default=3, help="of processes, with an empty DSN")
-    parser.add_argument("--alternations", type=int, default=12, help="of each pair")
+    parser.add_argument("--pairs", type=int, default=9, help="of processes, with an empty DSN")
+    parser.add_argument("--alternations", type=int, default=5, help="of each pair")
     parser.add_argument("--json", type=Path, help="parts that were not measured keep their figures")
     parser.add_argument("--svg", type=Path)
     args = parser.parse_args()
     if args.quick:
-        args.rounds, args.pairs, args.alternations, args.open_seconds = 2, 1, 4, 1.0
+        args.rounds, args.starts, args.open_seconds = 2, 1, 1.0
+        args.pairs, args.alternations = 1, 4
     args.rates = [float(rate) for rate in args.rates.split(",")]
     figures = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
     for name in args.parts.split(","):
