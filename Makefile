@@ -51,7 +51,7 @@ format: $(VENV)/.lint ## Format the code, and repair what ruff can repair.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.bench ## Measure the overhead beside other ways to trace, check the limits (20 minutes).
+bench: $(VENV)/.bench ## Measure the overhead beside other ways to trace, check the limits (half an hour).
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/otlp.py --json docs/benchmarks/otlp.json
 	$(BIN)/python benchmarks/run.py $(ARGS) --json docs/benchmarks/overhead.json --svg docs/benchmarks/overhead.svg

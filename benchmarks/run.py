@@ -127,14 +127,14 @@ def _open_loop(services: dict[str, Service], args, start: int, figures: dict) ->
 
 
 def _turns(args, start: int) -> range:
-    """Return the numbers of a start's rounds; two processes of the same program differ."""
+    """Return the numbers of a start's rounds: processes of one program differ by up to a tenth."""
     return range(start * args.rounds // args.starts, (start + 1) * args.rounds // args.starts)
 
 
 def empty_dsn(args) -> dict:
     """Return CPU time a request with the launcher and no DSN, as a share of that without both."""
     ratios = []
-    for _ in range(args.pairs):  # new processes: two of the same program differ by a per cent
+    for _ in range(args.pairs):  # new processes: see _turns
         with _services("a", 0.0, also_off=True) as (_, services):
             for turn in range(args.alternations):
                 spent = {}
