@@ -86,6 +86,7 @@ def test_sensitive_keys(scrubber, key):
         "timestamp", "start_timestamp", "duration", "opinion", "pinned", "spinner", "mapping",
         "passenger", "compass", "passed", "bypass_count", "side", "inside", "consider", "residue",
         "insignia", "design", "assignment", "cookbook", "sessile", "possession", "discard",
+        "session_ttl", "SESSION_COOKIE_AGE", "tokenLifetime", "auth_timeout", "secret.expiry",
         "description", "environment", "release", "messaging.system", "code.function", "os.name",
         "", "_", "...", "пароль", "12345",
     ],

@@ -42,7 +42,8 @@ SENSITIVE_PHRASES = (
 """... or when it holds one of these, written together or apart (``dbpassword``, ``x-api-key``)."""
 
 HARMLESS_ENDINGS = frozenset({"count", "error", "exception", "length", "limit", "size", "type"})
-"""... unless it ends with one of these words (``token_count``, ``auth_type``)."""
+HARMLESS_ENDINGS |= {"age", "expires", "expiry", "lifetime", "timeout", "ttl"}
+"""... unless it ends with one of these words (``token_count``, ``auth_type``, ``session_ttl``)."""
 
 PERSONAL_KEYS = (
     "client_address",

@@ -65,6 +65,7 @@ HARMLESS = {
     "db.system": "postgresql",
     "server.address": "shop.example",
     "token_count": 12,
+    "session_ttl": 3600,
     "already": "[Filtered]",
     "user.password": "[Filtered]",
     "message.text": "the basic plan has two bearers of 15 tokens",
