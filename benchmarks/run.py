@@ -75,31 +75,35 @@ def service(args) -> dict:
     """Return {"cpu": {rate: {peer: [...]}}, "open_loop": {rate: ...}}, µs a request."""
     figures: dict = {"cpu": {}, "open_loop": {}}
     for rate in args.rates:
-        cpu = figures["cpu"][str(rate)] = {peer: [] for peer in args.peers}
-        loop: dict = {}
         for start in range(args.starts):
             print(f"service at trace rate {rate:g}, start {start + 1} ...", file=sys.stderr)
-            with _services(args.peers, rate) as (sink, services):
-                for turn in _turns(args, start):
-                    for peer in _rotated(args.peers, turn):
-                        cpu[peer].append(_cpu_of_a_request(services[peer], args.requests))
-                if rate and "h" in services:
-                    _open_loop(services, args, start, loop)
-                time.sleep(3 * SETTLE)
-                arrived = sink.arrived()
-                for number, (peer, one) in enumerate(services.items()):
-                    check(peer, rate, one.requests, one.orders, arrived.get(number, {}))
-        if loop:
-            figures["open_loop"][str(rate)] = loop
+            _service(args, rate, start, figures)
     return figures
 
 
-def _cpu_of_a_request(one: Service, requests: int) -> float:
+def _service(args, rate: float, start: int, figures: dict) -> None:
+    """Add the rounds of one start."""
+    cpu = figures["cpu"].setdefault(str(rate), {})
+    with _services(args.peers, rate) as (sink, services):
+        for turn in _turns(args, start):
+            for peer in _rotated(args.peers, turn):
+                spent = _cpu_of_a_request(services[peer], args.requests)
+                cpu.setdefault(peer, []).append(spent)
+        if rate and "h" in services:
+            _open_loop(services, args, start, figures["open_loop"].setdefault(str(rate), {}))
+        # Too short a wait cannot make a wrong figure: what has not arrived is refused.
+        time.sleep(3 * SETTLE)
+        arrived = sink.arrived()
+    for number, (peer, one) in enumerate(services.items()):
+        check(peer, rate, one.requests, one.orders, arrived.get(number, {}))
+
+
+def _cpu_of_a_request(one: Service, requests: int, settle: float = SETTLE) -> float:
     """Return microseconds, once all has left."""
     before = one.cpu_seconds()
     one.load(requests)
     one.wait_until_idle()
-    time.sleep(SETTLE)
+    time.sleep(settle)
     return (one.cpu_seconds() - before) / requests * 1e6
 
 
@@ -127,7 +131,7 @@ def _open_loop(services: dict[str, Service], args, start: int, figures: dict) ->
 
 
 def _turns(args, start: int) -> range:
-    """Return the numbers of a start's rounds: processes of one program differ by up to a tenth."""
+    """Return the numbers of a start's rounds; the processes of one program differ, too."""
     return range(start * args.rounds // args.starts, (start + 1) * args.rounds // args.starts)
 
 
@@ -137,12 +141,10 @@ def empty_dsn(args) -> dict:
     for _ in range(args.pairs):  # new processes: see _turns
         with _services("a", 0.0, also_off=True) as (_, services):
             for turn in range(args.alternations):
-                spent = {}
-                for peer in _rotated(list(services), turn):
-                    before = services[peer].cpu_seconds()
-                    services[peer].load(args.requests // 2)
-                    services[peer].wait_until_idle()
-                    spent[peer] = services[peer].cpu_seconds() - before
+                spent = {
+                    peer: _cpu_of_a_request(services[peer], args.requests // 2, settle=0)
+                    for peer in _rotated(list(services), turn)
+                }
                 ratios.append(spent[peers.OFF] / spent["a"])
     return {"ratios": ratios}
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import logging
 
 import pytest
 import sentry_sdk
+from sentry_sdk.envelope import Item
 
 from otel_sentry import _sentry_sdk, transport
 from otel_sentry.capture import EncodedTransaction
@@ -89,3 +91,13 @@ def test_spans_of_lost_transactions_are_counted_once(monkeypatch, counts_spans):
 
     assert sends._discarded_events["span", "queue_overflow"] == 4
     sends.kill()
+
+
+def test_a_transaction_is_written_as_sentry_sdk_writes_an_item():
+    """The header, which is written by hand, is that of this version of sentry-sdk."""
+    item, ours, theirs = EncodedTransaction({"a": 1}, ["{}"]), io.BytesIO(), io.BytesIO()
+
+    item.serialize_into(ours)
+    Item.serialize_into(item, theirs)
+
+    assert ours.getvalue() == theirs.getvalue()
