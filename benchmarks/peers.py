@@ -6,12 +6,14 @@ A contender is named by its key of `PEERS`. Where it runs, it reads the environm
 `(e)`, `(f)` and `(g)` as their documentation says.
 
 `(j)` is what `(h)` stands on: spans that go nowhere, and sentry-sdk for errors, of which there are
-none. `(k)` also posts the same ready-made transaction for each request (`floor.py`). What `(h)`
-takes beyond that is for making transactions of spans.
+none. What is imported for them is kept from the garbage collector, as ours does. `(k)` also posts
+the same ready-made transaction for each request (`floor.py`). What `(h)` takes beyond that is for
+making transactions of spans.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -117,6 +119,8 @@ def instrument(peer: str) -> None:
     SQLAlchemyInstrumentor().instrument(skip_dep_check=True)
     RedisInstrumentor().instrument()
     CeleryInstrumentor().instrument()
+    if peer in FLOORS:
+        gc.freeze()  # as ours does: what full collections take is not what (h) stands on
 
 
 def instrument_app(peer: str, app) -> None:

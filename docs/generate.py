@@ -60,7 +60,8 @@ def _floor(table: str) -> list[str]:
     says = (
         "(j) is what (h) stands on: OpenTelemetry's spans, which go nowhere, and sentry-sdk for"
         " errors, of which there are none. (k) also posts, for each request, a transaction that was"
-        " made before and is always the same. Making one of spans comes on top; at lower rates (h)"
+        " made before and is always the same. What is imported for both is kept from the garbage"
+        " collector, as ours does. Making a transaction of spans comes on top; at lower rates (h)"
         " may be below both, as it spares sentry-sdk what spans make needless:\n"
     )
     return [says, table] if table else []

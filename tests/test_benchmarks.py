@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ import floor
 import instructions
 import micro
 import outage
+import peers
 import report
 import run
 import service_instructions
@@ -144,6 +146,17 @@ def test_the_least_that_sends_posts_a_transaction_for_each_request():
         assert poster.force_flush()
 
         assert sink.arrived()[1]["roots"] == 2
+
+
+@pytest.mark.parametrize(("peer", "frozen"), [("b", False), ("j", True), ("k", True)])
+def test_what_ours_stands_on_has_no_longer_collections_than_ours(peer, frozen):
+    """Full collections would make a floor of latency that is none: (h) does not have them."""
+    code = "import sys, gc, peers; peers.instrument(sys.argv[1]); print(gc.get_freeze_count() > 0)"
+    command = [sys.executable, "-c", code, peer]
+    environ = peers.environment(peer, 1.0, "", "")
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == str(frozen)
 
 
 @pytest.mark.timeout(600)
