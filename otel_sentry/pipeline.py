@@ -16,6 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from otel_sentry import backends, processes
 from otel_sentry._ids import lend_to_sentry_sdk
 from otel_sentry._logging import logger
+from otel_sentry._spans import make_spans_lean
 from otel_sentry.backends import Bridge
 from otel_sentry.backends._exit import register as end_together_at_exit
 from otel_sentry.backends._logs import log_processors
@@ -183,6 +184,7 @@ def _initialize(
 def _follow() -> None:
     """Do what comes once the providers are there."""
     start_linking()
+    make_spans_lean()
     lend_to_sentry_sdk()
     disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
     instrument_beyond_range({name.strip() for name in disabled})

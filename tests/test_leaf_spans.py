@@ -95,3 +95,63 @@ def test_without_a_parent_here_the_sampler_decides(tracers):
         with leaves.start_as_current_span("GET"):
             pass
     assert asked.times == 3
+
+
+class UnspeakableError(Exception):
+    """One that cannot be told."""
+
+    def __str__(self):
+        raise ValueError
+
+
+def raise_(error):
+    """Raise it."""
+    raise error
+
+
+def raised_in(tracer, error, **kwargs):
+    """Return the span in which an error was raised, and what came out of it."""
+    came = None
+    try:
+        with tracer.start_as_current_span("GET", **kwargs) as span:
+            raise_(error)
+    except BaseException as caught:
+        came = caught
+    return span, came
+
+
+@pytest.mark.parametrize("error", [KeyError("key"), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"record_exception": False}, {"set_status_on_exception": False}], ids=str
+)
+def test_an_error_in_a_leaf_is_recorded_as_opentelemetry_does(tracers, error, kwargs):
+    """The same events and status, the error itself comes out, the span is over and not current."""
+    _, tracer, leaves = tracers(ALWAYS_ON)
+    said = []
+    for each in (tracer, leaves):
+        span, came = raised_in(each, error, **kwargs)
+        assert came is error
+        assert span.end_time is not None
+        assert trace.get_current_span() is trace.INVALID_SPAN
+        types = [event.attributes["exception.type"] for event in span.events]
+        said.append((types, span.status.status_code, span.status.description))
+    assert said[0] == said[1]
+
+
+def test_an_error_that_cannot_be_told_comes_out_all_the_same(tracers, monkeypatch):
+    """The application gets its own error, not the one of telling it; the span ends."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    _, _, leaves = tracers(ALWAYS_ON)
+    error = UnspeakableError()
+    span, came = raised_in(leaves, error)
+    assert came is error
+    assert span.end_time is not None
+
+
+def test_a_leaf_that_does_not_end_with_its_block_stays_open(tracers):
+    """What the short way cannot do is OpenTelemetry's."""
+    _, _, leaves = tracers(ALWAYS_ON)
+    with leaves.start_as_current_span("GET", end_on_exit=False) as span:
+        assert trace.get_current_span() is span
+    assert span.end_time is None
+    span.end()

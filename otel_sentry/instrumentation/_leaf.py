@@ -12,6 +12,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import SpanKind, StatusCode
+
+from otel_sentry._logging import never_raise
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -36,12 +40,46 @@ class _LeafTracer(trace.Tracer):
         return self._tracer.start_span(name, context, *args, **kwargs)
 
     def start_as_current_span(
-        self, name: str, context: Any = None, *args: Any, **kwargs: Any
+        self,
+        name: str,
+        context: Any = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         parent = trace.get_current_span(context)
         if _is_left_out(parent):
             return nullcontext(parent)
-        return self._tracer.start_as_current_span(name, context, *args, **kwargs)
+        if args or kwargs:
+            return self._tracer.start_as_current_span(
+                name, context, kind, attributes, *args, **kwargs
+            )
+        return _Current(self._tracer.start_span(name, context, kind, attributes))
+
+
+class _Current:
+    """What OpenTelemetry's does by default, without its two generators."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> Span:
+        self._token = attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        detach(self._token)
+        span = self._span
+        try:
+            if isinstance(error, Exception) and span.is_recording():
+                with never_raise("recording an exception"):
+                    span.record_exception(error)
+                    span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
+        finally:
+            span.end()
 
 
 def _is_left_out(span: Span) -> bool:

@@ -109,7 +109,7 @@ def attach(span_context: SpanContext, segment: Segment) -> None:
     """
     Let ``segment`` travel with ``span_context``.
 
-    ``on_start`` and ``on_end`` get different span objects that share this one, and children get
+    ``on_start`` and ``on_end`` may get different span objects, which share this one, and children get
     it as their parent.
     """
     span_context.__dict__[_KEY] = segment
