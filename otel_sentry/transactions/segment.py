@@ -109,8 +109,8 @@ def attach(span_context: SpanContext, segment: Segment) -> None:
     """
     Let ``segment`` travel with ``span_context``.
 
-    ``on_start`` and ``on_end`` may get different span objects, which share this one, and children get
-    it as their parent.
+    ``on_start`` and ``on_end`` may get different span objects, which share this one, and children
+    get it as their parent.
     """
     span_context.__dict__[_KEY] = segment
 
