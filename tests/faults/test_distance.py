@@ -1,4 +1,4 @@
-"""Sentry is far away: everything arrives, and errors as fast as ever."""
+"""Sentry is far away: everything arrives, and errors before what was there already."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from tests.faults.far_end import Mode
 
 ROUND_TRIP_SECONDS = 0.05
+CONNECTIONS = 16  # by default
 
 
 def test_everything_arrives_from_afar(far_end, application):
@@ -21,25 +22,26 @@ def test_everything_arrives_from_afar(far_end, application):
 
 
 def test_transactions_do_not_hold_up_errors(far_end, application):
-    """An error takes no longer to Sentry among 300 transactions a second than alone."""
+    """While an error is on its way few of 300 transactions a second come in, queued or new."""
     far_end.become(Mode(delay=ROUND_TRIP_SECONDS))
-    alone = _seconds_to_arrival(far_end, application)
-    among = _seconds_to_arrival(far_end, application, transactions=600, rate=300)
+    application.do("work", errors=1)  # sentry-sdk takes a tenth of a second for its first one
+    far_end.receiver.wait_for(lambda seen: len(seen.errors()) == 1, 20, "the first error")
+    before = len(far_end.arrivals)
+    application.do("work", errors=10, transactions=600, rate=300)
+    far_end.receiver.wait_for(lambda seen: len(seen.errors()) == 11, 20, "errors")
 
-    # Behind the 600 on one connection the last would come after 28 seconds, the median after 14;
-    # all are milliseconds. A full machine may stop for a moment, which two of ten meet.
-    assert sorted(among)[7] < max(alone) + 10 * ROUND_TRIP_SECONDS
-    assert max(among) < 5
-
-
-def _seconds_to_arrival(far_end, application, **load):
-    """Return how long each of ten errors takes from the exception to its arrival."""
-    before = len(far_end.receiver.errors())
-    application.do("work", **{"errors": 10, "rate": 50, **load})
-    far_end.receiver.wait_for(lambda seen: len(seen.errors()) == before + 10, 20, "errors")
-    made = [
-        datetime.fromisoformat(e["timestamp"].replace("Z", "+00:00"))
-        for e in far_end.receiver.errors()[before:]
+    made = sorted(_time_of(error) for error in far_end.receiver.errors()[1:])
+    arrivals = list(far_end.arrivals)[before:]
+    arrived = [when for when, kind in arrivals if kind == "error"]
+    overtaken_by = [
+        sum(kind == "transaction" and here <= when < there for when, kind in arrivals)
+        for here, there in zip(made, arrived, strict=True)
     ]
-    arrived = [when for when, kind in far_end.arrivals if kind == "error"][before:]
-    return [there - here.timestamp() for here, there in zip(sorted(made), arrived, strict=True)]
+    # Not seconds: on a full machine everything may stop for one, transactions, too. One more thread
+    # is for errors alone, so that no more come before it than are under way.
+    assert max(overtaken_by) <= CONNECTIONS, overtaken_by
+    assert len(arrivals) > CONNECTIONS * 10
+
+
+def _time_of(error) -> float:
+    return datetime.fromisoformat(error["timestamp"].replace("Z", "+00:00")).timestamp()
