@@ -2,13 +2,14 @@
 The contenders: what each one sets up, as its own documentation says.
 
 A contender is named by its key of `PEERS`. Where it runs, it reads the environment that
-`environment()` returns. `(b)`, `(c)`, `(j)` and `(k)` instrument libraries exactly as we do;
-`(e)`, `(f)` and `(g)` as their documentation says.
+`environment()` returns. `(b)`, `(c)`, `(j)`, `(k)` and `(l)` instrument libraries exactly as we
+do; `(e)`, `(f)` and `(g)` as their documentation says.
 
 `(j)` is what `(h)` stands on: spans that go nowhere, and sentry-sdk for errors, of which there are
 none. What is imported for them is kept from the garbage collector, as ours does. `(k)` also posts
-the same ready-made transaction for each request (`floor.py`). What `(h)` takes beyond that is for
-making transactions of spans.
+the same ready-made transaction for each request, `(l)` one that says what its spans say, as they
+say it (`floor.py`). What `(h)` takes beyond that is for Sentry's words and scopes, for scrubbing,
+and for losing nothing uncounted.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ PEERS = {
     "i": "**otel-sentry**, `otlp`",
     "j": "(b) and sentry-sdk for errors",
     "k": "(j) and a ready-made transaction",
+    "l": "(j) and the plainest transaction",
 }
 OURS = ("h", "i")
-FLOORS = ("j", "k")
+FLOORS = ("j", "k", "l")
 OFF = "off"  # ours with an empty DSN
 LAUNCHED = (*OURS, OFF)  # by opentelemetry-instrument
 SILENT = ("a", "b", "j", OFF)  # these send nothing, at any rate
@@ -152,11 +154,22 @@ def _otel_and_errors(_rate: float, dsn: str, _otlp: str):
 
 def _otel_errors_and_posts(rate: float, dsn: str, otlp: str):
     from floor import Poster
+
+    return _with_processor(Poster, rate, dsn, otlp)
+
+
+def _otel_errors_and_writes(rate: float, dsn: str, otlp: str):
+    from floor import Writer
+
+    return _with_processor(Writer, rate, dsn, otlp)
+
+
+def _with_processor(processor, rate: float, dsn: str, otlp: str):
     from opentelemetry import trace
 
     _otel_and_errors(rate, dsn, otlp)
     provider = trace.get_tracer_provider()
-    provider.add_span_processor(Poster(dsn))
+    provider.add_span_processor(processor(dsn))
     return provider.force_flush
 
 
@@ -248,4 +261,5 @@ _SET_UP = {
     "i": _ours,
     "j": _otel_and_errors,
     "k": _otel_errors_and_posts,
+    "l": _otel_errors_and_writes,
 }

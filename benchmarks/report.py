@@ -156,7 +156,7 @@ def _cells(value: Spread) -> str:
 
 
 def floor_table(figures: Figures) -> str:
-    """Return what (j) and (k), on which (h) stands, take of the same; empty: not measured."""
+    """Return what those on which (h) stands take of the same; empty: not measured."""
     service = figures["service"]
     found = {}
     for rate, cpu in service["cpu"].items():
@@ -193,23 +193,27 @@ def micro_table(figures: Figures) -> str:
 
 
 def service_table(figures: Figures) -> str:
-    """Return CPU time of a request, as a multiple of that without observability, as Markdown."""
+    """Return CPU time of a request, as a multiple of that of the first contender, as Markdown."""
     cpu, loops = figures["service"]["cpu"], figures["service"]["open_loop"]
     head = [f"CPU at {float(rate):g}" for rate in cpu]
     head += [f"p50 / p99 ms at {float(rate):g}" for rate in loops]
     rows = ["| | " + " | ".join(head) + " |", "|---|" + "--:|" * len(head)]
-    for peer, label in PEERS.items():
-        if peer not in next(iter(cpu.values())):
-            continue
-        cells = []
+    measured = _measured(figures)
+    for peer in measured:
+        label, cells = PEERS[peer], []
         for by_peer in cpu.values():
-            value, low, high = ratio(by_peer[peer], by_peer.get("a", by_peer[peer]))
+            value, low, high = ratio(by_peer[peer], by_peer[measured[0]])
             cells.append(f"{value:.2f} ({low:.2f} to {high:.2f})")
         for loop in loops.values():
             it = loop["peers"].get(peer)
             cells.append(f"{median(it['p50']):.1f} / {median(it['p99']):.1f}" if it else "")
         rows.append(f"| ({peer}) {label} | " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
+
+
+def _measured(figures: Figures) -> list[str]:
+    """Return the contenders of the service; the first is (a), where that is one of them."""
+    return [peer for peer in PEERS if peer in next(iter(figures["service"]["cpu"].values()))]
 
 
 def text(figures: Figures, found: list[Bar]) -> str:
@@ -219,7 +223,7 @@ def text(figures: Figures, found: list[Bar]) -> str:
         parts.append("CPU µs of a trace, request thread / all threads, by children and trace rate:")
         parts.append(micro_table(figures))
     if "service" in figures:
-        parts.append("CPU of a request, as a multiple of (a):")
+        parts.append(f"CPU of a request, as a multiple of ({_measured(figures)[0]}):")
         parts.append(service_table(figures))
     parts.append(bars_table(figures))
     if "service" in figures and (floor := floor_table(figures)):

@@ -57,12 +57,18 @@ def overhead_tables() -> str:
 
 def _floor(table: str) -> list[str]:
     """Return what our own figures cannot be below, where it was measured."""
+    plainest = (
+        " (l) posts what the spans of the request say, as they say it: no scrubbing, none of"
+        " Sentry's words and scopes, nothing counted."
+        if "(l)" in table
+        else ""
+    )
     says = (
         "(j) is what (h) stands on: OpenTelemetry's spans, which go nowhere, and sentry-sdk for"
         " errors, of which there are none. (k) also posts, for each request, a transaction that was"
-        " made before and is always the same. What is imported for both is kept from the garbage"
-        " collector, as ours does. Making a transaction of spans comes on top; at lower rates (h)"
-        " may be below both, as it spares sentry-sdk what spans make needless:\n"
+        f" made before and is always the same.{plainest} What is imported for them is kept from the"
+        " garbage collector, as ours does. The rest of what (h) does comes on top; at lower rates"
+        " it may be below them, as it spares sentry-sdk what spans make needless:\n"
     )
     return [says, table] if table else []
 

@@ -134,6 +134,16 @@ def test_what_ours_stands_on_is_shown_where_it_was_measured():
     assert "rate 1.0, (k) of (b) | 1.5 |" in of_p99
 
 
+def test_a_run_without_a_says_what_it_is_a_multiple_of():
+    """Each as a multiple of itself would be no figure."""
+    service = {"cpu": {"1.0": {"d": [4.0], "h": [3.0]}}, "open_loop": {}}
+    text = report.text({"service": service}, [])
+
+    assert "as a multiple of (d):" in text
+    assert "| (d) sentry-sdk, native tracing | 1.00 (1.00 to 1.00) |" in text
+    assert "`sentry` | 0.75 (0.75 to 0.75) |" in text
+
+
 def test_the_least_that_sends_posts_a_transaction_for_each_request():
     """One that posted nothing would be no floor."""
     with Sink() as sink:
@@ -148,7 +158,24 @@ def test_the_least_that_sends_posts_a_transaction_for_each_request():
         assert sink.arrived()[1]["roots"] == 2
 
 
-@pytest.mark.parametrize(("peer", "frozen"), [("b", False), ("j", True), ("k", True)])
+def test_the_plainest_transaction_says_what_its_spans_say():
+    """One that left spans out, or took another trace's, would be no floor either."""
+    with Sink() as sink:
+        provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
+        provider.add_span_processor(floor.Writer(sink.dsn(1)))
+        tracer = provider.get_tracer("test")
+        for children in (0, 2, 3):
+            with tracer.start_as_current_span("GET /", kind=SpanKind.SERVER):
+                for number in range(children):
+                    with tracer.start_as_current_span("SELECT", attributes={"number": number}):
+                        pass
+        assert provider.force_flush()
+
+        arrived = sink.arrived()[1]
+        assert (arrived["roots"], arrived["spans"]) == (3, 3 + 2 + 3)
+
+
+@pytest.mark.parametrize(("peer", "frozen"), [("b", False), ("j", True), ("k", True), ("l", True)])
 def test_what_ours_stands_on_has_no_longer_collections_than_ours(peer, frozen):
     """Full collections would make a floor of latency that is none: (h) does not have them."""
     code = "import sys, gc, peers; peers.instrument(sys.argv[1]); print(gc.get_freeze_count() > 0)"
