@@ -32,7 +32,8 @@ class LeanSpan(_Span):
             and key
             and held.max_value_len is None
             and len(said) < (held.maxlen or 0)
-            # Last: the interpreter lets no other thread end the span between this and the rest.
+            # Last: with a GIL no other thread ends the span between this and the rest. Without one
+            # an attribute may come late, to a mapping that we only read in copies.
             and self._end_time is None
         ):
             if key in said:
