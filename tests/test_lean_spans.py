@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -13,6 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tra
 from opentelemetry.trace import StatusCode
 
 from otel_sentry import _spans
+from tests.faults.driver import LAUNCHED, environment
 
 OPENTELEMETRY = _spans._Span
 
@@ -171,7 +174,7 @@ def test_an_ended_span_is_given_as_it_is_and_refuses_changes():
     assert (seen(span), len(ended.spans)) == (before, 1)
 
 
-def test_threads_that_write_to_one_span_lose_nothing_and_keep_to_the_limit():
+def test_threads_that_write_to_one_span_lose_nothing():
     """Each attribute is there, and a reader meanwhile is not disturbed."""
     span = started(_spans.LeanSpan)
     over = threading.Event()
@@ -216,3 +219,17 @@ def test_a_class_that_someone_else_has_put_there_stays():
     _spans.make_spans_lean()
     _spans.make_spans_lean()
     assert sdk._Span is _spans.LeanSpan
+
+
+def test_the_launcher_makes_the_spans_lean():
+    """What nobody switches on costs as much as ever."""
+    code = f"{LAUNCHED}; from opentelemetry import trace"
+    code += "; print(type(trace.get_tracer('t').start_span('name')).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment("http://key@127.0.0.1:9/1"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "LeanSpan"
