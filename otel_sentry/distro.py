@@ -34,7 +34,9 @@ class SentryDistro(BaseDistro):  # type: ignore[misc] # BaseDistro is untyped
             return
         from otel_sentry.instrumentation import instrumented, options_for
 
-        super().load_instrumentor(entry_point, **{**options_for(entry_point.name), **kwargs})
+        super().load_instrumentor(
+            entry_point, **{**options_for(entry_point.name, settings), **kwargs}
+        )
         instrumented(entry_point.name, settings)
         # What was imported for it lives as long as the process. Full garbage collections, which
         # everything that is kept for a request brings nearer, would look at all of it each time,

@@ -78,7 +78,7 @@ def configure(
     processors = [] if set_up is not None else backends.build_all(bridge)
     if set_up is not None:
         set_up(bridge, _sampler(bridge))
-        _follow()
+        _follow(bridge.settings)
     elif processors:
         _set_up_traces(bridge, processors, auto_instrumentation_version)
     if processors or set_up is not None:
@@ -154,7 +154,7 @@ def _set_up_traces(
             none = dict.fromkeys(("OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none")
             _initialize(bridge, processors, auto_instrumentation_version, variables | none)
     propagate.set_global_textmap(_textmap(bridge.propagator))
-    _follow()
+    _follow(bridge.settings)
 
 
 def _said(variable: str) -> str:
@@ -181,13 +181,13 @@ def _initialize(
         )
 
 
-def _follow() -> None:
+def _follow(settings: Settings) -> None:
     """Do what comes once the providers are there."""
     start_linking()
     make_spans_lean()
     lend_to_sentry_sdk()
     disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
-    instrument_beyond_range({name.strip() for name in disabled})
+    instrument_beyond_range({name.strip() for name in disabled}, settings)
 
 
 def _scrubbed_resource(scrubber: Scrubber) -> dict[str, Any]:

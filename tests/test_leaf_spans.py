@@ -1,6 +1,10 @@
-"""Queries of a trace that is sampled out: no spans are made for them, and nothing else changes."""
+"""Queries that no backend would show: no spans are made for them, and nothing else changes."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+import time
 
 import pytest
 from opentelemetry import trace
@@ -9,7 +13,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, Sa
 from opentelemetry.sdk.trace.sampling import SamplingResult as Result
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
+from otel_sentry.errors.origin import failed_span
 from otel_sentry.instrumentation import _leaf
+from tests.faults.driver import LAUNCHED, environment
 
 
 class RecordOnly(Sampler):
@@ -40,15 +46,28 @@ class Asked(Sampler):
         return "Asked"
 
 
+class Raising(Sampler):
+    """Decide nothing."""
+
+    def should_sample(self, *args, **kwargs):
+        """Raise."""
+        raise ValueError
+
+    def get_description(self):
+        """Return the name."""
+        return "Raising"
+
+
 @pytest.fixture
 def tracers(monkeypatch):
     """Return what makes: a sampler that counts, its provider's tracer, and the leaves' tracer."""
 
-    def make(sampler):
+    def make(sampler, *plumbing):
         asked = Asked(sampler)
         provider = TracerProvider(sampler=asked)
         monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-        return asked, provider.get_tracer("t"), _leaf.LeafTracerProvider().get_tracer("redis")
+        leaves = _leaf.LeafTracerProvider(plumbing).get_tracer("redis")
+        return asked, provider.get_tracer("t"), leaves
 
     return make
 
@@ -155,3 +174,100 @@ def test_a_leaf_that_does_not_end_with_its_block_stays_open(tracers):
         assert trace.get_current_span() is span
     assert span.end_time is None
     span.end()
+
+
+def test_plumbing_that_goes_well_is_no_span(tracers):
+    """What is inside of it has the span around it for a parent."""
+    asked, tracer, leaves = tracers(ALWAYS_ON, "connect")
+    with tracer.start_as_current_span("GET /") as parent:
+        with leaves.start_as_current_span("connect", kind=SpanKind.CLIENT) as span:
+            assert span.is_recording()
+            span.set_attributes({"db.system": "sqlite"})
+            assert trace.get_current_span() is parent
+        assert not span.get_span_context().is_valid
+        with leaves.start_as_current_span("SELECT") as other:
+            assert other.parent == parent.get_span_context()
+    assert asked.times == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()], ids=repr)
+def test_plumbing_that_is_stopped_is_no_span(tracers, error):
+    """What is no error of the application would be left out, too."""
+    asked, _, leaves = tracers(ALWAYS_ON, "GET")
+    _, came = raised_in(leaves, error)
+    assert came is error
+    assert asked.times == 0
+
+
+def test_plumbing_that_fails_is_a_span(tracers):
+    """It has lasted as long, says what was said, and is the span that the error has failed."""
+    _, tracer, leaves = tracers(ALWAYS_ON, "connect")
+    error, kind, span, inside = TimeoutError("pool"), SpanKind.CLIENT, None, 0
+
+    def connect():
+        nonlocal span, inside
+        with leaves.start_as_current_span("connect", kind=kind, attributes={"a": 1}) as span:
+            span.set_attributes({"db.system": "sqlite"})
+            span.set_attribute("db.name", "shop")
+            inside = time.time_ns()
+            raise_(error)
+
+    with tracer.start_as_current_span("GET /") as parent:
+        before = time.time_ns()
+        with pytest.raises(TimeoutError):
+            connect()
+        assert trace.get_current_span() is parent
+    assert (span.name, span.kind, span.parent) == ("connect", kind, parent.get_span_context())
+    assert dict(span.attributes) == {"a": 1, "db.system": "sqlite", "db.name": "shop"}
+    assert before <= span.start_time <= inside <= span.end_time
+    assert [event.name for event in span.events] == ["exception"]
+    assert span.status.description == "TimeoutError: pool"
+    assert failed_span(error) == span.get_span_context()  # found by the local variable's name
+    assert failed_span(error).is_valid
+
+
+def test_plumbing_below_what_is_sampled_out_is_that(tracers):
+    """Its parent stands for it, whether it fails or not."""
+    asked, tracer, leaves = tracers(ALWAYS_OFF, "GET")
+    error = TimeoutError()
+    with tracer.start_as_current_span("GET /") as parent:
+        assert raised_in(leaves, error) == (parent, error)
+    assert asked.times == 1
+
+
+def test_a_tracer_that_fails_leaves_the_error_as_it_is(tracers, monkeypatch):
+    """The application gets its own error."""
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    _, _, leaves = tracers(Raising(), "GET")
+    error = TimeoutError()
+    _, came = raised_in(leaves, error)
+    assert came is error
+
+
+ENGINE = f"""{LAUNCHED}
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
+from sqlalchemy import create_engine, text
+seen = []
+class Seen(SpanProcessor):
+    def on_end(self, span):
+        seen.append(span.name.split()[0])
+trace.get_tracer_provider().add_span_processor(Seen())
+engine = create_engine("sqlite://")
+with trace.get_tracer("shop").start_as_current_span("work"):
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+print(*seen)
+"""
+
+
+@pytest.mark.parametrize(
+    ("infrastructure", "names"), [("false", "SELECT work"), ("true", "connect SELECT work")]
+)
+def test_a_checkout_from_the_pool_is_a_span_where_plumbing_is_recorded(infrastructure, names):
+    """``OTEL_SENTRY_INFRASTRUCTURE_SPANS`` asks for it."""
+    given = {"OTEL_SENTRY_INFRASTRUCTURE_SPANS": infrastructure}
+    environ = environment("http://key@127.0.0.1:9/1", SENTRY_TRACES_SAMPLE_RATE="1", **given)
+    command = [sys.executable, "-c", ENGINE]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == names.split()

@@ -2,7 +2,7 @@
 What each OpenTelemetry instrumentor is passed: one module a library, all of the same shape.
 
 ``options()`` returns the keyword arguments of its ``instrument()``; ``instrumented()``, where there
-is one, is called after it. Where contrib's instrumentation
+is one, is called after it. Both get the settings. Where contrib's instrumentation
 refuses a version of the library that our tests cover, ``BEYOND`` names it and ``instrument()``
 does it.
 """
@@ -26,11 +26,17 @@ _REFUSED = ("sqlalchemy",)
 _LAUNCHER_LOGGER = "opentelemetry.instrumentation.auto_instrumentation._load"
 
 
-def options_for(name: str) -> dict[str, Any]:
-    """Return what the instrumentor registered as ``name`` is passed; empty for those unknown."""
+def options_for(name: str, settings: Settings | None = None) -> dict[str, Any]:
+    """
+    Return what the instrumentor registered as ``name`` is passed; empty for those unknown.
+
+    Args:
+        name: The entry point.
+        settings: Those of the bridge; ``None``: as where no variable is set.
+    """
     if name not in _LIBRARIES:
         return {}
-    return dict(_module(name).options())
+    return dict(_module(name).options(settings))
 
 
 def instrumented(name: str, settings: Settings) -> None:
@@ -40,7 +46,7 @@ def instrumented(name: str, settings: Settings) -> None:
         follow(settings)
 
 
-def instrument_beyond_range(disabled: Collection[str]) -> list[str]:
+def instrument_beyond_range(disabled: Collection[str], settings: Settings) -> list[str]:
     """
     Instrument the libraries that are installed in a version that contrib refuses.
 
@@ -49,6 +55,7 @@ def instrument_beyond_range(disabled: Collection[str]) -> list[str]:
 
     Args:
         disabled: Names of ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``.
+        settings: Those of the bridge.
 
     Returns:
         The names of the libraries instrumented.
@@ -61,7 +68,7 @@ def instrument_beyond_range(disabled: Collection[str]) -> list[str]:
         try:
             instrumentor = _instrumentor(name)
             if instrumentor is not None:
-                module.instrument(instrumentor())
+                module.instrument(instrumentor(), settings)
                 done.append(name)
         except Exception as error:  # noqa: BLE001 - one library less must not stop the others
             report(f"instrumenting {name}", error)

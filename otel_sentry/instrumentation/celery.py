@@ -24,7 +24,7 @@ _MILLISECONDS = 1000.0
 _SYSTEMS = {"amqps": "amqp", "pyamqp": "amqp", "rediss": "redis"}
 
 
-def options() -> dict[str, Any]:
+def options(settings: Settings | None = None) -> dict[str, Any]:  # noqa: ARG001 - as elsewhere
     """
     Return the keyword arguments of ``CeleryInstrumentor.instrument()``.
 

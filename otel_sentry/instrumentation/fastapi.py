@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MAX_MOUNTS = 10
 
 
-def options() -> dict[str, Any]:
+def options(settings: Settings | None = None) -> dict[str, Any]:  # noqa: ARG001 - as elsewhere
     """Return the keyword arguments of ``FastAPIInstrumentor.instrument()``."""
     return {"exclude_spans": ["receive", "send"], "server_request_hook": _on_request}
 

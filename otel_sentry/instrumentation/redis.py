@@ -40,7 +40,7 @@ _KEYS_BYTES = frozenset(map(str.encode, _KEYS))
 _READS = frozenset({"GET", "GETDEL", "GETEX", "MGET"})
 
 
-def options() -> dict[str, Any]:
+def options(settings: Settings | None = None) -> dict[str, Any]:  # noqa: ARG001 - as elsewhere
     """
     Return the keyword arguments of ``RedisInstrumentor.instrument()``.
 

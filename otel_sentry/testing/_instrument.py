@@ -24,7 +24,7 @@ def instrumented_libraries(settings: Settings) -> Iterator[None]:
     with ExitStack() as stack:
         for entry_point in entry_points(group="opentelemetry_instrumentor"):
             try:
-                instrumentor = _instrument(entry_point)
+                instrumentor = _instrument(entry_point, settings)
                 if instrumentor is not None:
                     stack.callback(_uninstrument, entry_point.name, instrumentor)
                     instrumented(entry_point.name, settings)
@@ -33,7 +33,7 @@ def instrumented_libraries(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _instrument(entry_point: EntryPoint) -> Any:
+def _instrument(entry_point: EntryPoint, settings: Settings) -> Any:
     """Return the instrumentor; ``None``: it did nothing."""
     beyond = entry_point.name == "sqlalchemy" and _is_beyond()
     dist = entry_point.dist
@@ -43,9 +43,10 @@ def _instrument(entry_point: EntryPoint) -> Any:
     if instrumentor.is_instrumented_by_opentelemetry:
         return None
     if beyond:
-        sqlalchemy.instrument(instrumentor)
+        sqlalchemy.instrument(instrumentor, settings)
     else:
-        instrumentor.instrument(skip_dep_check=True, **options_for(entry_point.name))
+        given = options_for(entry_point.name, settings)
+        instrumentor.instrument(skip_dep_check=True, **given)
     return instrumentor
 
 
