@@ -37,6 +37,11 @@ _PREFIXES_BYTES = tuple(map(str.encode, _PREFIXES))
 _KEYS = frozenset({"unacked", "unacked_index", "unacked_mutex"})
 _KEYS_BYTES = frozenset(map(str.encode, _KEYS))
 
+# What a connection's attributes are made of.
+_CONNECTION = ("db", "path", "host", "port")
+_ABSENT = (object(),) * len(_CONNECTION)
+_MAX_CONNECTIONS = 128  # remembered
+
 _READS = frozenset({"GET", "GETDEL", "GETEX", "MGET"})
 
 
@@ -48,6 +53,7 @@ def options(settings: Settings | None = None) -> dict[str, Any]:  # noqa: ARG001
     """
     for module, name in _PIPELINES:
         _leave_breadcrumbs(getattr(import_module(module), name))
+    _remember_connections()
     return {
         "request_hook": _on_request,
         "response_hook": _on_response,
@@ -58,6 +64,33 @@ def options(settings: Settings | None = None) -> dict[str, Any]:  # noqa: ARG001
 def instrumented(settings: Settings) -> None:  # noqa: ARG001 - the same for every library
     """Leave the breadcrumbs of commands in place of sentry-sdk's integration."""
     replace_integration("redis")
+
+
+def _remember_connections() -> None:
+    """Let contrib find out what to say of a connection once, and not for each command."""
+    from opentelemetry.instrumentation.redis import util
+
+    extract = getattr(util, "_extract_conn_attributes", None)
+    if extract is None or hasattr(extract, "__wrapped__"):
+        return
+
+    remembered: dict[tuple[Any, ...], Any] = {}
+
+    @wraps(extract)
+    def call(options: Any, *modes: Any) -> Any:
+        try:
+            # An enumeration's member has a hash in Python.
+            key = (*map(options.get, _CONNECTION, _ABSENT), *map(id, modes))
+            found = remembered.get(key)
+        except Exception:  # noqa: BLE001 - what is not hashable, or no dictionary, is contrib's
+            return extract(options, *modes)
+        if found is None:
+            found = extract(options, *modes)
+            if len(remembered) < _MAX_CONNECTIONS:
+                remembered[key] = found
+        return found
+
+    util._extract_conn_attributes = call  # noqa: SLF001 - there is no hook
 
 
 def _leave_breadcrumbs(pipeline: Any) -> None:
