@@ -13,7 +13,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
-from sentry_sdk import utils
+from sentry_sdk import Scope, utils
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.envelope import Item
 from sentry_sdk.integrations.dedupe import DedupeIntegration
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 COUNTS_SPANS = hasattr(Item, "get_transaction_event")
 """Whether sentry-sdk counts the spans of a transaction that is lost."""
+
+HAS_TRANSACTIONS = hasattr(Scope, "continue_trace")
+"""Whether sentry-sdk makes transactions, which version 3 does not."""
 
 # What `send_default_pii=False` means to version 2 (`_map_from_send_default_pii` there). Without it
 # version 3 collects it all. The arguments of tasks are described, and scrubbed, by us.

@@ -16,6 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from otel_sentry import backends, processes
 from otel_sentry._ids import lend_to_sentry_sdk
 from otel_sentry._logging import logger
+from otel_sentry._sentry_sdk import HAS_TRANSACTIONS
 from otel_sentry._spans import make_spans_lean
 from otel_sentry.backends import Bridge
 from otel_sentry.backends._exit import register as end_together_at_exit
@@ -186,6 +187,10 @@ def _follow(settings: Settings) -> None:
     start_linking()
     make_spans_lean()
     lend_to_sentry_sdk()
+    if HAS_TRANSACTIONS:
+        from otel_sentry.errors.idle import make_transactions_idle
+
+        make_transactions_idle()
     disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
     instrument_beyond_range({name.strip() for name in disabled}, settings)
 

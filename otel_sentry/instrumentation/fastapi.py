@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from otel_sentry._logging import never_raise
@@ -53,6 +54,22 @@ def instrumented(settings: Settings) -> None:  # noqa: ARG001 - the same for eve
         await original(self, scope, receive, flush_and_send)
 
     fastapi.FastAPI.__call__ = call  # type: ignore[method-assign]
+    _leave_middlewares_alone()
+
+
+def _leave_middlewares_alone() -> None:
+    """
+    Let sentry-sdk wrap no middleware for spans, which it would not send.
+
+    It names errors there, too, by the route; they have the name of the trace's root.
+    """
+    integration: Any = sys.modules.get("sentry_sdk.integrations.starlette")
+    if hasattr(integration, "_enable_span_for_middleware"):
+        integration._enable_span_for_middleware = _as_it_is  # noqa: SLF001 - there is no option
+
+
+def _as_it_is(middleware: Any) -> Any:
+    return middleware
 
 
 def _on_request(span: Span, scope: dict[str, Any]) -> None:
