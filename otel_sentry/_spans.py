@@ -2,8 +2,9 @@
 Let a recorded span cost the request less.
 
 Most of what a span costs is what instrumentations set on it: for each attribute OpenTelemetry takes
-two locks, and asks for every type that a value may have. And once a span has ended, it is copied
-for the span processors. It has no hook for the class of its spans.
+two locks, and asks for every type that a value may have. Each span has room for events and links,
+which nearly none has. And once a span has ended, it is copied for the span processors. There is no
+hook for the class of spans.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from opentelemetry.sdk import trace
 from opentelemetry.sdk.trace import _Span
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import Link
 
 _PLAIN = frozenset({str, int, float, bool})
 
@@ -41,6 +45,24 @@ class LeanSpan(_Span):
             said[key] = value
         else:
             super().set_attribute(key, value)
+
+    def _new_events(self) -> Any:
+        return ()
+
+    def _new_links(self, links: Sequence[Link]) -> Any:
+        return super()._new_links(links) if links else ()
+
+    def _add_event(self, event: Any) -> None:
+        with self._lock:
+            if type(self._events) is tuple:
+                self._events = super()._new_events()  # type: ignore[no-untyped-call]
+        super()._add_event(event)
+
+    def _add_link(self, link: Link) -> None:
+        with self._lock:
+            if type(self._links) is tuple:
+                self._links = super()._new_links(())
+        super()._add_link(link)
 
     def _readable_span(self) -> ReadableSpan:
         """Return the span itself, which refuses every change once it has ended."""

@@ -6,13 +6,14 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import Link, SpanContext, StatusCode
 
 from otel_sentry import _spans
 from tests.faults.driver import LAUNCHED, environment
@@ -31,6 +32,7 @@ LIMITS = {
     "default": SpanLimits(),
     "three": SpanLimits(max_span_attributes=3),
     "no attributes": SpanLimits(max_span_attributes=0),
+    "one of each": SpanLimits(max_events=1, max_links=1),
     "short values": SpanLimits(max_span_attribute_length=2),
 }
 KEYS = st.sampled_from(["a", "b", "c", "d", "e", "", Text("t"), 1, None])
@@ -39,12 +41,14 @@ VALUES = st.one_of(
     st.lists(st.integers(), max_size=2),
     st.dictionaries(st.sampled_from(["k", ""]), st.integers(), max_size=2),
 )
+OTHER = SpanContext(1, 2, is_remote=True)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("set_attribute"), KEYS, VALUES),
         st.tuples(st.just("set_attributes"), st.dictionaries(KEYS, VALUES, max_size=3)),
         st.tuples(st.just("update_name"), st.just("other")),
         st.tuples(st.just("add_event"), st.just("event")),
+        st.tuples(st.just("add_link"), st.just(OTHER), st.none()),
         st.tuples(st.just("set_status"), st.just(StatusCode.OK)),
         st.tuples(st.just("end"), st.integers(2, 9)),
     ),
@@ -99,9 +103,57 @@ def seen(span):
         [(key, type(value), value) for key, value in span.attributes.items()],
         span.dropped_attributes,
         [event.name for event in span.events],
+        [link.context for link in span.links],
+        (span.dropped_events, span.dropped_links),
         span.status.status_code,
         span.end_time,
     )
+
+
+def test_links_of_the_beginning_are_there():
+    """As many as the limit lets be, and those that come later."""
+    outcomes = []
+    for span_class in (OPENTELEMETRY, _spans.LeanSpan):
+        sdk._Span = span_class
+        tracer = TracerProvider(shutdown_on_exit=False).get_tracer("t")
+        span = tracer.start_span(
+            "name", links=[Link(OTHER, {"a": 1}), Link(SpanContext(0, 0, False))]
+        )
+        span.add_link(OTHER, {"a": 2})
+        outcomes.append([(link.context, dict(link.attributes)) for link in span.links])
+    assert outcomes[0] == outcomes[1] == [(OTHER, {"a": 1}), (OTHER, {"a": 2})]
+
+
+def test_the_first_events_of_many_threads_are_there(monkeypatch):
+    """Room for them is made once, however long that takes."""
+    for name in ("_new_events", "_new_links"):
+
+        def slowly(*args, make=getattr(OPENTELEMETRY, name)):
+            time.sleep(0.02)
+            return make(*args)
+
+        monkeypatch.setattr(OPENTELEMETRY, name, slowly)
+    span = started(_spans.LeanSpan)
+    start = threading.Barrier(4)
+
+    def add():
+        start.wait()
+        span.add_event("event")
+        span.add_link(OTHER)
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(span.events), len(span.links)) == (4, 4)
+
+
+def test_a_span_without_events_and_links_has_no_room_for_them():
+    """It is the first thing that a span's memory would go into."""
+    span = started(_spans.LeanSpan)
+    assert (span._events, span._links) == ((), ())
+    assert '"events": []' in span.to_json()
 
 
 def set_each(*pairs):

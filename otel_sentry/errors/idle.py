@@ -111,7 +111,7 @@ def make_transactions_idle() -> None:
             return original(self, environ_or_headers, op, name, source, origin)
         self.generate_propagation_context(environ_or_headers)
         trace = self._propagation_context
-        said = {"name": name} if name else {}
+        said: dict[str, Any] = {"name": name} if name else {}
         if source:
             said["source"] = source
 
