@@ -124,15 +124,20 @@ def test_links_of_the_beginning_are_there():
     assert outcomes[0] == outcomes[1] == [(OTHER, {"a": 1}), (OTHER, {"a": 2})]
 
 
+def slowed(make):
+    """Return a function that takes its time."""
+
+    def slowly(*args):
+        time.sleep(0.02)
+        return make(*args)
+
+    return slowly
+
+
 def test_the_first_events_of_many_threads_are_there(monkeypatch):
     """Room for them is made once, however long that takes."""
     for name in ("_new_events", "_new_links"):
-
-        def slowly(*args, make=getattr(OPENTELEMETRY, name)):
-            time.sleep(0.02)
-            return make(*args)
-
-        monkeypatch.setattr(OPENTELEMETRY, name, slowly)
+        monkeypatch.setattr(OPENTELEMETRY, name, slowed(getattr(OPENTELEMETRY, name)))
     span = started(_spans.LeanSpan)
     start = threading.Barrier(4)
 

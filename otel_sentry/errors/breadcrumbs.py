@@ -10,7 +10,6 @@ client.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import sentry_sdk
 
@@ -29,22 +28,24 @@ _SINGLE_KEY_COMMANDS = frozenset(
 )
 _MULTI_KEY_COMMANDS = frozenset({"DEL", "MGET", "TOUCH", "UNLINK"})
 
-# The clients that had an integration, of which it was taken: two names.
-_replaced: dict[str, WeakSet[BaseClient]] = {}
+_replaced: set[str] = set()  # names of integrations, two at most
+
+# Attribute of a client: the names of those that it had.
+_TAKEN = "_otel_sentry_replaced"
 
 
 def replace_integration(name: str) -> None:
     """Take sentry-sdk's integration out of the active client, and out of those to come."""
-    _replaced.setdefault(name, WeakSet())
+    _replaced.add(name)
     remove_replaced(sentry_sdk.get_client())
 
 
 def remove_replaced(client: BaseClient) -> None:
     """Take the integrations out of the client whose breadcrumbs are left from here."""
     integrations: dict[str, Any] = getattr(client, "integrations", {})  # none, where none sends
-    for name, clients in _replaced.items():
-        if integrations.pop(name, None) is not None:
-            clients.add(client)
+    taken = {name for name in _replaced if integrations.pop(name, None) is not None}
+    if taken:
+        vars(client)[_TAKEN] = vars(client).get(_TAKEN, frozenset()) | taken
 
 
 def leave_redis_command(args: Sequence[Any], *, is_cluster: bool) -> None:
@@ -105,7 +106,7 @@ def leave_query(statement: str, parameters: Any, paramstyle: str | None, *, many
 def _client(integration: str) -> BaseClient | None:
     """Return the active client; ``None``: it does not want these breadcrumbs."""
     client: BaseClient = sentry_sdk.get_client()
-    return client if client in _replaced.get(integration, ()) else None
+    return client if integration in getattr(client, _TAKEN, ()) else None
 
 
 def _command(name: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> str:
