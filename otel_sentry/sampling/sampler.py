@@ -47,8 +47,9 @@ _DROPPED_METHODS = ("HEAD", "OPTIONS")  # no set: an attribute may be a list
 _DEFAULT_RATE = 0.1
 
 # An enumeration's member costs more to look up than the comparison with it.
-_DROP = Decision.DROP
+_DROP, _RECORD_AND_SAMPLE = Decision.DROP, Decision.RECORD_AND_SAMPLE
 _CLIENT, _SERVER, _CONSUMER = SpanKind.CLIENT, SpanKind.SERVER, SpanKind.CONSUMER
+_PRODUCER = SpanKind.PRODUCER
 
 
 class SentrySampler(Sampler):
@@ -125,7 +126,7 @@ class SentrySampler(Sampler):
             if parent.trace_flags.sampled:
                 if kind is _CLIENT and self._talks_to_broker(parent_span):
                     return SamplingResult(_DROP, None, towards(state, attributes or {}))
-                return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
+                return SamplingResult(_RECORD_AND_SAMPLE, attributes, state)
             return self._follow(parent_span, parent, trace_id, name, kind, attributes)
         if kind is _CLIENT and not self._keep_plumbing:
             undecided = SentryTraceState(sampled=None)
@@ -178,7 +179,7 @@ class SentrySampler(Sampler):
         return self._chosen_rate(name, kind or SpanKind.INTERNAL, attributes, context) != 0
 
     def _talks_to_broker(self, parent: Any) -> bool:
-        if self._keep_plumbing or getattr(parent, "kind", None) is not SpanKind.PRODUCER:
+        if self._keep_plumbing or getattr(parent, "kind", None) is not _PRODUCER:
             return False
         scope = getattr(parent, "instrumentation_scope", None)
         return scope is not None and scope.name == _CELERY
@@ -226,7 +227,7 @@ class SentrySampler(Sampler):
             dynamic_sampling_context=context,
         )
         if sampled:
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
+            return SamplingResult(_RECORD_AND_SAMPLE, attributes, state)
         if self._record_unsampled and chosen != 0:
             return SamplingResult(Decision.RECORD_ONLY, attributes, state)
         if kind is _CLIENT and attributes:
