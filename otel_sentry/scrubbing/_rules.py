@@ -123,6 +123,9 @@ PROTOCOL_KEYS = frozenset(
     {"dist", "environment", "event_id", "parent_span_id", "release", "span_id", "trace_id"}
 )
 
+# A text under one of these is not read like any other.
+SPECIAL_KEYS = PROTOCOL_KEYS | SQL_KEYS | CACHE_KEYS | frozenset(ROUTE_KEYS)
+
 # Source code, not data: `token = read_token()` must stay readable.
 SOURCE_KEYS = frozenset(
     {"abs_path", "context_line", "filename", "function", "module", "post_context", "pre_context"}

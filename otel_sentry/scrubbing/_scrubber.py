@@ -14,13 +14,13 @@ from otel_sentry.scrubbing._marks import FILTERED, Removed, merged, remarks
 from otel_sentry.scrubbing._review import reviewed
 from otel_sentry.scrubbing._routes import Routes
 from otel_sentry.scrubbing._rules import (
-    CACHE_KEYS,
     KEY_VALUE_STORES,
     LIBRARY_KEYS,
     MAX_KNOWN_KEYS,
     PATH_KEYS,
     PROTOCOL_KEYS,
     ROUTE_KEYS,
+    SPECIAL_KEYS,
     SQL_KEYS,
     SYSTEM_KEYS,
 )
@@ -30,7 +30,6 @@ from otel_sentry.scrubbing._values import SMALLEST_CARD, Values, Walk, text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-_SPECIAL_KEYS = PROTOCOL_KEYS | SQL_KEYS | CACHE_KEYS | frozenset(ROUTE_KEYS)
 _PERSONAL_FIELDS = frozenset({"email", "username", "name", "ip_address"})
 _PARAMETER = re.compile(r"%\((\w{1,100})\)|\{(\w{1,100})")  # of a log line
 _MAX_PARAMETERS = 100
@@ -277,7 +276,7 @@ class Scrubber:
         """Look at the keys themselves, and at attributes that say how to read another one."""
         special = scrubbed.keys() - self._ordinary
         odd = False
-        for key in special - _SPECIAL_KEYS:
+        for key in special - SPECIAL_KEYS:
             if not isinstance(key, str) or self._values.clean_key(key) != key:
                 odd = True
             elif not self._keys.rule_of(key) and len(self._ordinary) < MAX_KNOWN_KEYS:

@@ -11,9 +11,12 @@ from otel_sentry.scrubbing._marks import FILTERED, Removed, renamed
 from otel_sentry.scrubbing._rules import (
     CACHE_KEYS,
     MAX_DEPTH,
+    MAX_KEY,
+    MAX_KNOWN_KEYS,
     MAX_VALUES,
     PROTOCOL_KEYS,
     SOURCE_KEYS,
+    SPECIAL_KEYS,
     SQL_KEYS,
 )
 from otel_sentry.scrubbing._texts import is_card
@@ -135,8 +138,17 @@ class Values:
         return scrubbed
 
     def _mapping(self, mapping: dict[Any, Any], walk: Walk) -> dict[str, Any]:
+        ordinary, clean = self.ordinary, self._texts.clean
         scrubbed: dict[Any, Any] = {
-            key: self.value(text_of(key), value, walk) for key, value in mapping.items()
+            # As for attributes: what is nearly always there is answered without a call.
+            key: value
+            if walk.is_data
+            and type(value) is str
+            and type(key) is str
+            and key in ordinary
+            and value in clean
+            else self.value(text_of(key), value, walk)
+            for key, value in mapping.items()
         }
         for field, names in _NAMED_VALUES:
             if field in mapping and (rule := self._rule_beside(mapping, names)):
@@ -172,7 +184,16 @@ class Values:
         """Return a mapping under keys without secrets."""
         if self.ordinary.issuperset(mapping):
             return mapping
-        return renamed(mapping, self.clean_key)
+        unknown = mapping.keys() - self.ordinary
+        if not all(type(key) is str and self.clean_key(key) == key for key in unknown):
+            return renamed(mapping, self.clean_key)
+        # Half of it is for the names of attributes, of which there are fewer.
+        if len(self.ordinary) + len(unknown) <= MAX_KNOWN_KEYS // 2:
+            self.ordinary.update(filter(self._is_ordinary, unknown))
+        return mapping
+
+    def _is_ordinary(self, key: str) -> bool:
+        return len(key) <= MAX_KEY and key not in SPECIAL_KEYS and not self._keys.rule_of(key)
 
     def _sequence(
         self, key: str, items: list[Any] | tuple[Any, ...], walk: Walk, *, is_pair: bool

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from otel_sentry.scrubbing import FILTERED, Scrubber
+from otel_sentry.scrubbing._rules import MAX_KNOWN_KEYS
 
 X = "Zq9xSekritWv"
 
@@ -153,3 +154,32 @@ def test_a_pair(key, pair):
     scrubbed = json.dumps(Scrubber().attributes({key: pair}))
     assert X not in scrubbed
     assert "hunter" not in scrubbed
+
+
+def test_names_that_were_seen_before():
+    """What is remembered of the names in mappings changes no answer, wherever they come again."""
+    scrubber = Scrubber()
+    said = {"host": "shop.example", "cookie": "a=b", "release": "1", "http.route": "/r/{token}"}
+    said |= {"cache.key": f"user:{X}", "db.statement": f"SELECT {X!r}", "filename": "shop.py"}
+    harmful = dict.fromkeys(said, f"token={X}")
+
+    for _ in range(3):
+        for mapping in (said, harmful, dict.fromkeys(said, "user:7")):
+            for part in ("extra", "breadcrumbs"):
+                event = {part: {"values": mapping, "more": [mapping]}}
+                assert scrubber.event(event) == Scrubber().event(event)
+            assert scrubber.attributes(mapping) == Scrubber().attributes(mapping)
+
+
+def test_endless_names_leave_room_for_attributes():
+    """A client that invents names does not make those of spans forgotten, nor memory grow."""
+    scrubber = Scrubber()
+    for start in range(0, 3 * MAX_KNOWN_KEYS, 100):
+        names = [f"x-{number}" for number in range(start, start + 100)]
+        scrubber.event({"request": {"headers": {**dict.fromkeys(names, "1"), "y" * 1000: "1"}}})
+    ordinary = scrubber._values.ordinary
+
+    assert MAX_KNOWN_KEYS // 4 < len(ordinary) <= MAX_KNOWN_KEYS // 2
+    assert max(map(len, ordinary)) < 1000
+    scrubber.attributes({"http.scheme": "http"})
+    assert "http.scheme" in ordinary
