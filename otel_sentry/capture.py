@@ -56,9 +56,6 @@ _OF_SERIALISER = ("max_request_body_size", "max_value_length", "custom_repr")
 _OFTEN_PLAIN = frozenset({"request", "transaction"})
 _MAX_PLAIN_TEXT = 1024  # longer ones are the serialiser's affair
 
-# Where something may have been removed that `_meta` does not tell yet.
-_UNREMARKED = ("transaction", "contexts", "extra", "breadcrumbs")
-
 # What sentry-sdk's default integrations put into every event, always the same.
 _OF_PROCESS = (("extra", "sys.argv"), ("contexts", "runtime"))
 
@@ -76,7 +73,7 @@ class Capture:
 
     def __init__(self, scrubber: Scrubber) -> None:
         self._scrubber = scrubber
-        self._known: dict[tuple[str, str], tuple[Any, Any]] = {}  # bound: _OF_PROCESS
+        self._known: dict[tuple[str, str], tuple[Any, Any, Any]] = {}  # bound: _OF_PROCESS
 
     def __call__(
         self, transaction: Transaction, dynamic_sampling_context: Mapping[str, str]
@@ -139,14 +136,14 @@ class Capture:
             **added,
             **event,
             "event_id": uuid4().hex,
-            "contexts": {**added["contexts"], **event["contexts"]},
+            "contexts": {**added.get("contexts", {}), **event["contexts"]},
             "sdk": {**SDK_INFO, "integrations": sorted(client.integrations)},
         }
+        meta = merged(added.get("_meta", {}), event.get("_meta", {}))
         crumbs = [*self._breadcrumbs(secrets), *event.get("breadcrumbs", {}).get("values", ())]
         if crumbs:
             whole["breadcrumbs"] = {"values": sorted(crumbs, key=_time)}
-        rest = {key: whole[key] for key in _UNREMARKED if key in whole}
-        meta = merged(merged(added.get("_meta", {}), event.get("_meta", {})), remarks(rest))
+            meta = merged(meta, remarks({"breadcrumbs": whole["breadcrumbs"]}))
         if meta:
             whole["_meta"] = meta
         return whole
@@ -159,15 +156,22 @@ class Capture:
         for part, key in _OF_PROCESS:
             if key in added.get(part, ()):
                 value = added[part].pop(key)
+                if not added[part]:  # nearly always, and a walk less
+                    del added[part]
                 seen = (value, self._scrubber.callback)
-                before, plain = self._known.get((part, key), (None, None))
+                before, plain, remark = self._known.get((part, key), (None, None, None))
                 if before != seen:
                     plain = self._serialize({part: {key: value}}, options)[part][key]
-                    self._known[part, key] = ((copy(value), seen[1]), plain)
-                same[part, key] = plain
+                    remark = remarks({part: {key: plain}})
+                    self._known[part, key] = ((copy(value), seen[1]), plain, remark)
+                same[part, key] = plain, remark
         added = self._serialize(added, options, secrets)
-        for (part, key), plain in same.items():
-            added[part] = {**added[part], key: plain}
+        meta = added.get("_meta", {})
+        for (part, key), (plain, remark) in same.items():
+            added[part] = {**added.get(part, {}), key: plain}
+            meta = merged(meta, remark) if remark else meta
+        if meta:
+            added["_meta"] = meta
         return added
 
     def _serialize(

@@ -131,13 +131,17 @@ def test_what_the_process_says_of_itself_is_in_each_event(client, monkeypatch):
     for _ in range(2):
         capturing(make_transaction(), {})
     monkeypatch.setattr(sys, "argv", ["other", "--password=Zq9xSekrit7Wv"])
-    capturing(make_transaction(), {})
+    for _ in range(2):
+        capturing(make_transaction(), {})
 
-    first, second, third = client.transport.transactions()
+    first, second, third, fourth = client.transport.transactions()
     assert first["extra"]["sys.argv"] == second["extra"]["sys.argv"] != []
     assert first["contexts"]["runtime"]["name"] == "CPython"
     assert second["contexts"]["runtime"] == first["contexts"]["runtime"]
     assert third["extra"]["sys.argv"] == ["other", "--password=[Filtered]"]
+    remark = {"": {"rem": [["sensitive_key", "s"]]}}
+    assert third["_meta"] == fourth["_meta"] == {"extra": {"sys.argv": {"1": remark}}}
+    assert "_meta" not in first
 
 
 def test_an_event_processor_cannot_rename_it(client):

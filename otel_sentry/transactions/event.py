@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_sentry._logging import report
+from otel_sentry.scrubbing import remarks
 from otel_sentry.transactions.tree import branches, nearest, parent_id
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     if words.is_noise:
         return None
     event = _without_spans(tree, words, translate)
+    meta = _remarks(event, words)
     secrets = words.secrets
     crumbs = _breadcrumbs(tree.root, translate, secrets)
     lost: Counter[str] = Counter()
@@ -101,9 +103,11 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
         made = len(said)
         said, spans = _fitting(said, trace_id, absent)
         lost["buffer_overflow"] += made - len(said)
-    meta = {str(position): words.meta for position, (_, words, _) in enumerate(said) if words.meta}
+    of_spans = {str(place): words.meta for place, (_, words, _) in enumerate(said) if words.meta}
+    if of_spans:
+        meta["spans"] = of_spans
     if meta:
-        event["_meta"] = {"spans": meta}
+        event["_meta"] = meta
     return Transaction(event, spans, +lost, secrets)
 
 
@@ -149,6 +153,19 @@ def _without_spans(tree: Tree, words: Words, translate: Translator) -> dict[str,
     if profiler_id is not None:
         event["contexts"]["profile"] = {"profiler_id": profiler_id}
     return event
+
+
+def _remarks(event: dict[str, Any], words: Words) -> dict[str, Any]:
+    """Return the ``_meta`` of what the root says; its words know theirs."""
+    contexts = dict(event["contexts"])
+    links = contexts.pop("trace").get("links")
+    meta = remarks({"transaction": event["transaction"], "contexts": contexts})
+    trace = {key: remark for key, remark in words.meta.items() if key != "description"}
+    if links:
+        trace |= remarks({"links": links})
+    if trace:
+        meta["contexts"] = {**meta.get("contexts", {}), "trace": trace}
+    return meta
 
 
 def _fitting(

@@ -13,7 +13,7 @@ from sentry_relay.processing import StoreNormalizer
 
 from otel_sentry.capture import outline
 from otel_sentry.options import Options
-from otel_sentry.scrubbing import Scrubber
+from otel_sentry.scrubbing import Scrubber, remarks
 from otel_sentry.transactions.event import below_noise, transaction_event
 from otel_sentry.transactions.translate import Translator
 from otel_sentry.transactions.tree import Tree
@@ -506,3 +506,29 @@ def test_a_callback_that_comes_late():
 
     assert before["spans"][0]["data"]["note"] == "mine"
     assert after["spans"][0]["data"]["note"] == "gone"
+
+
+def test_what_was_removed_from_the_root_is_said_beside_it():
+    """`_meta` names the rules for all that the root says; its description is in no event."""
+    secret = "token=Zq9xSekrit7Wv"
+    link = Link(SpanContext(2, 3, is_remote=True), {"password": "x"})
+    root = make_span(
+        name=secret,
+        attributes={"password": "x"},
+        links=[link],
+        resource=Resource({"api_key": "x", "service.name": "shop"}),
+    )
+    event = transaction_event(Tree(root, []), Translator(Scrubber())).event
+
+    remark = {"": {"rem": [["sensitive_key", "s"]]}}
+    assert event["_meta"] == {
+        "transaction": remark,
+        "contexts": {
+            "trace": {
+                "data": {"password": remark},
+                "links": {"0": {"attributes": {"password": remark}}},
+            },
+            "otel": {"resource": {"api_key": remark}},
+        },
+    }
+    assert event["_meta"] == remarks({key: event[key] for key in ("transaction", "contexts")})
