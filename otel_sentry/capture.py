@@ -18,11 +18,7 @@ import sentry_sdk
 from sentry_sdk.client import SDK_INFO
 from sentry_sdk.envelope import Envelope, Item
 from sentry_sdk.serializer import serialize
-from sentry_sdk.utils import (
-    capture_internal_exceptions,
-    datetime_from_isoformat,
-    format_timestamp,
-)
+from sentry_sdk.utils import capture_internal_exceptions, datetime_from_isoformat
 
 from otel_sentry._ids import uuid4
 from otel_sentry._logging import report
@@ -100,7 +96,7 @@ class Capture:
             count_lost(reason, transactions=0, spans=lost)
         headers: dict[str, Any] = {
             "event_id": event["event_id"],
-            "sent_at": format_timestamp(datetime.now(timezone.utc)),
+            "sent_at": _now(),
         }
         if dynamic_sampling_context:  # as sentry-sdk does; else the head sent none
             headers["trace"] = dict(dynamic_sampling_context)
@@ -316,6 +312,11 @@ def _run_hook(
     with capture_internal_exceptions():
         return hook(event, hint), "before_send"
     return None, "callback_error"
+
+
+def _now() -> str:
+    """Return the time as sentry-sdk writes it, whose ``strftime`` asks for the time zone."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _time(crumb: Mapping[str, Any]) -> float:

@@ -4,7 +4,7 @@ import json
 import sys
 import uuid
 from contextvars import copy_context
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 import sentry_sdk
@@ -14,10 +14,13 @@ from sentry_sdk.integrations.argv import ArgvIntegration
 from sentry_sdk.integrations.stdlib import StdlibIntegration
 from sentry_sdk.serializer import serialize
 from sentry_sdk.transport import Transport
+from sentry_sdk.utils import format_timestamp
 
-from otel_sentry.capture import Capture, is_plain
+from otel_sentry.capture import Capture, _now, is_plain
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transactions.event import Transaction
+
+EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 
 class FarEnd(Transport):
@@ -123,6 +126,23 @@ def test_no_sampling_context_is_no_header(client):
     Capture(Scrubber())(make_transaction(), {})
     (envelope,) = client.transport.envelopes
     assert set(envelope.headers) == {"event_id", "sent_at"}
+
+
+@given(st.integers(0, 2**52).map(lambda it: EPOCH + timedelta(microseconds=it)))
+@example(EPOCH)
+def test_times_are_written_as_sentry_sdk_does(now):
+    """To six digits, also where they are zeros, and in UTC."""
+
+    class Clock(datetime):
+        """A clock that stands still."""
+
+        @classmethod
+        def now(cls, tz):
+            return now.astimezone(tz)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otel_sentry.capture.datetime", Clock)
+        assert _now() == format_timestamp(now)
 
 
 def test_what_the_process_says_of_itself_is_in_each_event(client, monkeypatch):
