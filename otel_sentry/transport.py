@@ -9,6 +9,7 @@ and client reports stay sentry-sdk's.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import threading
 import time
@@ -50,6 +51,8 @@ _SAY_AGAIN_SECONDS = 60.0
 # envelope, which takes twice as long as to compress one, and save not a byte on it; on one of a
 # thousand spans a quarter of a per cent.
 _SMALL_GZIP = (16 + 13, 6)
+
+_ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 class SentryTransport(HttpTransport):
@@ -137,7 +140,12 @@ class SentryTransport(HttpTransport):
         if self._compression_algo != "gzip" or self._compression_level == 0:
             return super()._serialize_envelope(envelope)
         compress = zlib.compressobj(self._compression_level, zlib.DEFLATED, *_SMALL_GZIP)
-        packed = compress.compress(envelope.serialize()) + compress.flush()
+        written = io.BytesIO()
+        # As Envelope.serialize() does, which makes an encoder of JSON for each header.
+        written.write(f"{_ENCODE(envelope.headers)}\n".encode())
+        for item in envelope.items:
+            item.serialize_into(written)
+        packed = compress.compress(written.getbuffer()) + compress.flush()
         return "gzip", io.BytesIO(packed)
 
     def capture_envelope(self, envelope: Envelope) -> None:
