@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sentry_sdk
 from sentry_sdk.client import SDK_INFO
 from sentry_sdk.envelope import Envelope, Item
+from sentry_sdk.scrubber import EventScrubber
 from sentry_sdk.serializer import serialize
 from sentry_sdk.utils import capture_internal_exceptions, datetime_from_isoformat
 
@@ -54,6 +55,9 @@ _MAX_PLAIN_TEXT = 1024  # longer ones are the serialiser's affair
 
 # What sentry-sdk's default integrations put into every event, always the same.
 _OF_PROCESS = (("extra", "sys.argv"), ("contexts", "runtime"))
+
+# Of these parts sentry-sdk's own scrubber looks into the request only; for others it looks long.
+_WITH_REQUEST = frozenset({"contexts", "request", "tags", "transaction"})
 
 # Breadcrumbs that sentry-sdk's integrations leave for what is a span here.
 _AUTOMATIC = frozenset({"query", "redis", "httplib", "subprocess"})
@@ -174,7 +178,9 @@ class Capture:
         self, added: dict[str, Any], options: dict[str, Any], secrets: frozenset[str] = frozenset()
     ) -> dict[str, Any]:
         scrubber = options.get("event_scrubber")
-        if scrubber:
+        if type(scrubber) is EventScrubber and _WITH_REQUEST.issuperset(added):
+            scrubber.scrub_request(added)
+        elif scrubber:
             scrubber.scrub_event(added)
         longest = min(options.get("max_value_length") or _MAX_PLAIN_TEXT, _MAX_PLAIN_TEXT)
         ready = {key: it for key, it in added.items() if _is_ready(key, it, longest)}

@@ -4,6 +4,7 @@ import json
 import sys
 import uuid
 from contextvars import copy_context
+from copy import deepcopy
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
@@ -12,11 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sentry_sdk.integrations.argv import ArgvIntegration
 from sentry_sdk.integrations.stdlib import StdlibIntegration
+from sentry_sdk.scrubber import EventScrubber
 from sentry_sdk.serializer import serialize
 from sentry_sdk.transport import Transport
 from sentry_sdk.utils import format_timestamp
 
-from otel_sentry.capture import Capture, _now, is_plain
+from otel_sentry.capture import _WITH_REQUEST, Capture, _now, is_plain
 from otel_sentry.scrubbing import Scrubber
 from otel_sentry.transactions.event import Transaction
 
@@ -427,6 +429,43 @@ def test_empty_parts_of_any_kind(client):
 
     (event,) = client.transport.transactions()
     assert event["transaction"] == "GET /"
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_what_sentry_sdks_scrubber_looks_into(recursive):
+    """Its look into the request is all that it does to what nearly every transaction has."""
+    scrubber = EventScrubber(["name"], recursive=recursive)
+    said = {"name": "x", "ip_address": "x", "deep": {"name": "x", "list": [{"name": "x"}]}}
+    parts = ("headers", "cookies", "data")
+    whole = {
+        part: deepcopy({**said, **dict.fromkeys(parts, said), "data": said, "values": [said]})
+        for part in _WITH_REQUEST
+    }
+    looked = deepcopy(whole)
+
+    scrubber.scrub_event(whole)
+    scrubber.scrub_request(looked)
+
+    assert repr(whole["request"]["headers"]["name"]) != repr("x")
+    plain = [serialize(event) for event in (whole, looked)]
+    assert plain[0] == plain[1]
+
+
+@pytest.mark.parametrize("part", ["extra", "user"])
+def test_a_scrubber_of_the_applications(client, part):
+    """What sentry-sdk is told to scrub is scrubbed, wherever sentry-sdk would."""
+    client.options["event_scrubber"] = EventScrubber(["flavour"])
+    scope = sentry_sdk.get_isolation_scope()
+    request = {"method": "GET", "headers": {"flavour": "x", "fine": "y"}}
+    scope.add_event_processor(lambda event, _: {**event, "request": request})
+    capture()
+    scope.add_event_processor(lambda event, _: {**event, part: {"flavour": "x"}})
+    capture()
+
+    first, second = client.transport.transactions()
+    assert first["request"]["headers"] == second["request"]["headers"]
+    assert first["request"]["headers"] == {"flavour": "[Filtered]", "fine": "y"}
+    assert second[part] == {"flavour": "[Filtered]"}
 
 
 def test_without_a_request(client):
