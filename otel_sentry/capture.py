@@ -179,7 +179,7 @@ class Capture:
     ) -> dict[str, Any]:
         scrubber = options.get("event_scrubber")
         if type(scrubber) is EventScrubber and _WITH_REQUEST.issuperset(added):
-            scrubber.scrub_request(added)
+            scrubber.scrub_request(added)  # type: ignore[arg-type]
         elif scrubber:
             scrubber.scrub_event(added)
         longest = min(options.get("max_value_length") or _MAX_PLAIN_TEXT, _MAX_PLAIN_TEXT)

@@ -22,6 +22,7 @@ from otel_sentry._logging import never_raise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_Made: Any = Transaction
 _SLOTS = [slot for cls in Transaction.__mro__ for slot in getattr(cls, "__slots__", ())]
 
 
@@ -116,7 +117,7 @@ def make_transactions_idle() -> None:
             said["source"] = source
 
         def make(began: float) -> Any:
-            return Transaction(
+            return _Made(
                 op=op,
                 origin=origin,
                 baggage=trace.baggage,

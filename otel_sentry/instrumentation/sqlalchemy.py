@@ -35,7 +35,7 @@ def instrumented(settings: Settings) -> None:  # noqa: ARG001 - the same for eve
     _leave_breadcrumbs()
 
 
-def instrument(instrumentor: Any, settings: Settings) -> None:
+def instrument(instrumentor: Any, settings: Settings | None = None) -> None:
     """Instrument a version that contrib refuses."""
     try:
         instrumentor.instrument(skip_dep_check=True, **options(settings))

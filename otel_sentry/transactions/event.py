@@ -12,7 +12,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_sentry._logging import report
-from otel_sentry.scrubbing import remarks
 from otel_sentry.transactions.tree import branches, nearest, parent_id
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def transaction_event(tree: Tree, translate: Translator) -> Transaction | None:
     if words.is_noise:
         return None
     event = _without_spans(tree, words, translate)
-    meta = _remarks(event, words)
+    meta = _remarks(event, words, translate)
     secrets = words.secrets
     crumbs = _breadcrumbs(tree.root, translate, secrets)
     lost: Counter[str] = Counter()
@@ -155,14 +154,14 @@ def _without_spans(tree: Tree, words: Words, translate: Translator) -> dict[str,
     return event
 
 
-def _remarks(event: dict[str, Any], words: Words) -> dict[str, Any]:
+def _remarks(event: dict[str, Any], words: Words, translate: Translator) -> dict[str, Any]:
     """Return the ``_meta`` of what the root says; its words know theirs."""
     contexts = dict(event["contexts"])
     links = contexts.pop("trace").get("links")
-    meta = remarks({"transaction": event["transaction"], "contexts": contexts})
+    meta = translate.remarks({"transaction": event["transaction"], "contexts": contexts})
     trace = {key: remark for key, remark in words.meta.items() if key != "description"}
     if links:
-        trace |= remarks({"links": links})
+        trace |= translate.remarks({"links": links})
     if trace:
         meta["contexts"] = {**meta.get("contexts", {}), "trace": trace}
     return meta

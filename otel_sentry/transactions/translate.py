@@ -146,6 +146,10 @@ class Translator:
         shortened: str = shorten(self._scrubber.text(plain_text(text), secrets))
         return shortened
 
+    def remarks(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return which rules removed something from parts of an event, as Sentry's ``_meta``."""
+        return self._scrubber.remarks(parts)
+
     def resource(self, resource: Resource) -> dict[str, Any]:
         """Return the resource's attributes; nearly always those of the last call."""
         seen = (resource, self._scrubber.callback)
