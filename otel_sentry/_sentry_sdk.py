@@ -21,11 +21,19 @@ from sentry_sdk.tracing_utils import PropagationContext
 
 from otel_sentry._logging import logger
 
+try:
+    from sentry_sdk import scrubber as _scrubber
+except ImportError:  # version 3 has none
+    _scrubber = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COUNTS_SPANS = hasattr(Item, "get_transaction_event")
 """Whether sentry-sdk counts the spans of a transaction that is lost."""
+
+EVENT_SCRUBBER: Any = getattr(_scrubber, "EventScrubber", None)
+"""The class of sentry-sdk's own scrubber."""
 
 HAS_TRANSACTIONS = hasattr(Scope, "continue_trace")
 """Whether sentry-sdk makes transactions, which version 3 does not."""

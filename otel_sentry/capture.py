@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 import sentry_sdk
 from sentry_sdk.client import SDK_INFO
 from sentry_sdk.envelope import Envelope, Item
-from sentry_sdk.scrubber import EventScrubber
 from sentry_sdk.serializer import serialize
 from sentry_sdk.utils import capture_internal_exceptions, datetime_from_isoformat
 
 from otel_sentry._ids import uuid4
 from otel_sentry._logging import report
-from otel_sentry._sentry_sdk import apply_scopes
+from otel_sentry._sentry_sdk import EVENT_SCRUBBER, apply_scopes
 from otel_sentry.scrubbing import merged, remarks
 from otel_sentry.transactions._plain import BRIEF_TEXT, plain_mapping, shorten
 
@@ -178,10 +177,9 @@ class Capture:
         self, added: dict[str, Any], options: dict[str, Any], secrets: frozenset[str] = frozenset()
     ) -> dict[str, Any]:
         scrubber = options.get("event_scrubber")
-        if type(scrubber) is EventScrubber and _WITH_REQUEST.issuperset(added):
-            scrubber.scrub_request(added)  # type: ignore[arg-type]
-        elif scrubber:
-            scrubber.scrub_event(added)
+        if scrubber:
+            brief = type(scrubber) is EVENT_SCRUBBER and _WITH_REQUEST.issuperset(added)
+            (scrubber.scrub_request if brief else scrubber.scrub_event)(added)
         longest = min(options.get("max_value_length") or _MAX_PLAIN_TEXT, _MAX_PLAIN_TEXT)
         ready = {key: it for key, it in added.items() if _is_ready(key, it, longest)}
         plain = {key: value for key, value in added.items() if key not in ready}
