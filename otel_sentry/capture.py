@@ -8,7 +8,6 @@ event processors add goes through it.
 
 from __future__ import annotations
 
-import json
 from copy import copy
 from datetime import datetime, timezone
 from math import isfinite
@@ -21,6 +20,7 @@ from sentry_sdk.serializer import serialize
 from sentry_sdk.utils import capture_internal_exceptions, datetime_from_isoformat
 
 from otel_sentry._ids import uuid4
+from otel_sentry._json import encode
 from otel_sentry._logging import report
 from otel_sentry._sentry_sdk import EVENT_SCRUBBER, apply_scopes
 from otel_sentry.scrubbing import merged, remarks
@@ -44,7 +44,6 @@ Characters of a transaction as JSON, all of which are ASCII: Sentry refuses more
 https://docs.sentry.io/concepts/data-management/size-limits/
 """
 
-_ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _ITEM_HEADER = b'{"type":"transaction","content_type":"application/json","length":%d}\n'
 _OUTLINE = ("type", "transaction", "transaction_info", "timestamp", "platform")
 _OF_CLIENT = ("release", "environment", "server_name", "dist")
@@ -245,16 +244,16 @@ def _encode(event: dict[str, Any], room: int) -> str:
     Where there is no room for all that scopes and the root hold, longer texts are cut, and of the
     breadcrumbs the older half goes, and again.
     """
-    text = _ENCODE(event)
+    text = encode(event)
     if len(text) <= room:
         return text
     event = shorten(event, BRIEF_TEXT)
-    text = _ENCODE(event)
+    text = encode(event)
     crumbs = event.get("breadcrumbs")
     left = crumbs.get("values", ()) if isinstance(crumbs, dict) else ()
     while len(text) > room and left:
         left = left[len(left) // 2 + 1 :]
-        text = _ENCODE({**event, "breadcrumbs": {"values": left}})
+        text = encode({**event, "breadcrumbs": {"values": left}})
     return text
 
 

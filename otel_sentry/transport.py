@@ -9,7 +9,6 @@ and client reports stay sentry-sdk's.
 from __future__ import annotations
 
 import io
-import json
 import logging
 import threading
 import time
@@ -26,6 +25,7 @@ from sentry_sdk.transport import HttpTransport
 from otel_sentry._background import after_fork_in_child
 from otel_sentry._delivery import DeliveryWorker
 from otel_sentry._http import Connections, read_certificates_once
+from otel_sentry._json import encode
 from otel_sentry._logging import logger
 from otel_sentry._sentry_sdk import COUNTS_SPANS
 
@@ -51,8 +51,6 @@ _SAY_AGAIN_SECONDS = 60.0
 # envelope, which takes twice as long as to compress one, and save not a byte on it; on one of a
 # thousand spans a quarter of a per cent.
 _SMALL_GZIP = (16 + 13, 6)
-
-_ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 class SentryTransport(HttpTransport):
@@ -142,7 +140,7 @@ class SentryTransport(HttpTransport):
         compress = zlib.compressobj(self._compression_level, zlib.DEFLATED, *_SMALL_GZIP)
         written = io.BytesIO()
         # As Envelope.serialize() does, which makes an encoder of JSON for each header.
-        written.write(f"{_ENCODE(envelope.headers)}\n".encode())
+        written.write(f"{encode(envelope.headers)}\n".encode())
         for item in envelope.items:
             item.serialize_into(written)
         packed = compress.compress(written.getbuffer()) + compress.flush()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 
 import pytest
@@ -15,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFl
 
 from otel_sentry.errors.origin import failed_span
 from otel_sentry.instrumentation import _leaf
-from tests.faults.driver import LAUNCHED, environment
+from tests.faults.driver import printed
 
 
 class RecordOnly(Sampler):
@@ -244,7 +242,7 @@ def test_a_tracer_that_fails_leaves_the_error_as_it_is(tracers, monkeypatch):
     assert came is error
 
 
-ENGINE = f"""{LAUNCHED}
+ENGINE = """
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor
 from sqlalchemy import create_engine, text
@@ -267,7 +265,4 @@ print(*seen)
 def test_a_checkout_from_the_pool_is_a_span_where_plumbing_is_recorded(infrastructure, names):
     """``OTEL_SENTRY_INFRASTRUCTURE_SPANS`` asks for it."""
     given = {"OTEL_SENTRY_INFRASTRUCTURE_SPANS": infrastructure}
-    environ = environment("http://key@127.0.0.1:9/1", SENTRY_TRACES_SAMPLE_RATE="1", **given)
-    command = [sys.executable, "-c", ENGINE]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == names.split()
+    assert printed(ENGINE, **given).split() == names.split()

@@ -7,13 +7,13 @@ database. Looking a translation up costs a tenth of making it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import SpanKind
 
+from otel_sentry._json import encode
 from otel_sentry.semantics import MAX_NAME, extra_data, infer, sentry_status
 from otel_sentry.transactions._plain import BRIEF_TEXT, plain_mapping, plain_text, shorten
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_CHARACTERS = 2000  # of one span; with the number above it bounds the memory
-
-_ENCODE = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 # A query's description says them, too.
 _STATEMENTS = frozenset({"db.query.text", "db.statement"})
@@ -62,7 +60,7 @@ class Words:
     @cached_property
     def text(self) -> str:
         """The fields as members of a JSON object, without its braces."""
-        return _ENCODE(self.fields)[1:-1]
+        return encode(self.fields)[1:-1]
 
     @cached_property
     def brief(self) -> str:
@@ -73,7 +71,7 @@ class Words:
             for key, value in self.fields["data"].items()
             if key not in _STATEMENTS or value != description
         }
-        return _ENCODE({**self.fields, "data": shorten(data, BRIEF_TEXT)})[1:-1]
+        return encode({**self.fields, "data": shorten(data, BRIEF_TEXT)})[1:-1]
 
 
 class Translator:

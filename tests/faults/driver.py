@@ -47,6 +47,18 @@ def environment(dsn: str, **settings: str) -> dict[str, str]:
     return {**clean, **ours, **settings}
 
 
+def printed(script: str, **settings: str) -> str:
+    """Return what a script prints that the launcher has started, and that sends nowhere."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{LAUNCHED}\n{script}"],
+        env=environment("http://key@127.0.0.1:9/1", **settings),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
 class Application:
     """A running application; ask it to do something."""
 
