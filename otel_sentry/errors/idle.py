@@ -2,8 +2,8 @@
 Spare requests what sentry-sdk does for traces of its own, which are switched off.
 
 Its integrations make a transaction for each request all the same, and the application may write on
-it, and lose what it writes. What it would be made of takes a twentieth of what a request costs that
-is not sampled: an interpreter's random generator, tags, times, names of threads.
+it, and lose what it writes. Each request pays for what it would be made of: a random generator
+seeded with its trace, tags, times, names of threads.
 """
 
 from __future__ import annotations
