@@ -1,7 +1,7 @@
 """
 Instructions executed for one request to the service: steadier than time on a busy machine.
 
-    python benchmarks/service_instructions.py [--peers abdh] [--rate 1] [--empty-dsn]
+    python benchmarks/service_instructions.py [--peers abdh] [--rate 1] [--empty-dsn] [--threads]
 
 The service's application is called in the process, without a server and without a network to it;
 Redis and the far end are real. Each contender runs twice under valgrind, with 40 and with 140
@@ -15,10 +15,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
+import subprocess
 import sys
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import peers
 from instructions import executed
@@ -26,35 +30,72 @@ from peers import RefusedError
 from processes import Redis
 from sink import Sink
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Counts = Counter[int]  # of instructions, by the number of the thread
+
 FEW, MANY = 40, 140
 
 
-def instructions(peer: str, rate: float, number: int, sink: Sink, redis: Redis) -> float:
+def _all_threads(command: list[str], environ: dict[str, str]) -> Counts:
+    return Counter({1: executed(command, environ)})
+
+
+def _each_thread(command: list[str], environ: dict[str, str]) -> Counts:
+    """Count a script's instructions by thread, in the order of their starts."""
+    with tempfile.TemporaryDirectory() as directory:
+        valgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes"]
+        valgrind += [f"--callgrind-out-file={directory}/out", sys.executable, *command]
+        subprocess.run(valgrind, env=environ, capture_output=True, check=True)
+        counts: Counts = Counter()
+        for file in Path(directory).glob("out-*"):
+            total = re.search(r"^totals: (\d+)", file.read_text(), re.MULTILINE)
+            counts[int(file.name.rpartition("-")[2])] = int(total[1]) if total else 0
+    return counts
+
+
+def instructions(
+    peer: str,
+    rate: float,
+    number: int,
+    sink: Sink,
+    redis: Redis,
+    count: Callable[..., Counts] = _all_threads,
+) -> Counts:
     """
-    Return the instructions of one request.
+    Return the instructions of one request, by thread as far as ``count`` tells them apart.
 
     Raises:
         RefusedError: The far end has seen no transaction.
         subprocess.CalledProcessError: valgrind or the contender failed.
     """
     few, many = (
-        _count(peer, rate, requests, 2 * number + turn, sink, redis)
+        _count(peer, rate, requests, 2 * number + turn, sink, redis, count)
         for turn, requests in enumerate((FEW, MANY))
     )
-    return (many - few) / (MANY - FEW)
+    return Counter({one: (many[one] - few[one]) // (MANY - FEW) for one in many})
 
 
-def _count(peer: str, rate: float, requests: int, number: int, sink: Sink, redis: Redis) -> int:
+def _count(
+    peer: str,
+    rate: float,
+    requests: int,
+    number: int,
+    sink: Sink,
+    redis: Redis,
+    count: Callable[..., Counts],
+) -> Counts:
     with tempfile.TemporaryDirectory() as directory:
         environ = peers.environment(peer, rate, sink.dsn(number), sink.otlp(number)) | {
             "BENCH_REDIS": redis.url(number),
             "BENCH_DATABASE": str(Path(directory, "service.sqlite")),
         }
-        count = executed([__file__, "--worker", str(requests)], environ)
+        counts = count([__file__, "--worker", str(requests)], environ)
     sends = rate and peer not in peers.SILENT
     if sends and not sink.arrived().get(number, {}).get("roots"):  # the last are on their way
         raise RefusedError(f"({peer}) sent nothing")
-    return count
+    return counts
 
 
 def _worker(requests: int) -> None:
@@ -101,6 +142,7 @@ def main() -> int:
     parser.add_argument("--peers", default="abdh", help="letters: see benchmarks/peers.py")
     parser.add_argument("--rate", type=float, default=1.0, help="trace rate")
     parser.add_argument("--empty-dsn", action="store_true", help="also ours with an empty DSN")
+    parser.add_argument("--threads", action="store_true", help="also each thread's (callgrind)")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -113,12 +155,15 @@ def main() -> int:
         ThreadPoolExecutor(2) as executor,
     ):
         chosen = [*args.peers, *([peers.OFF] if args.empty_dsn else [])]
+        count = _each_thread if args.threads else _all_threads
         counts = executor.map(
-            lambda it: instructions(it[1], args.rate, it[0], sink, redis), enumerate(chosen)
+            lambda it: instructions(it[1], args.rate, it[0], sink, redis, count), enumerate(chosen)
         )
-        for peer, count in zip(chosen, counts, strict=True):
+        for peer, threads in zip(chosen, counts, strict=True):
             about = peers.PEERS.get(peer, "**otel-sentry**, empty DSN")
-            print(f"({peer}) {about:34}{count / 1e6:8.3f} million", flush=True)
+            each = " + ".join(f"{threads[one] / 1e6:.2f}" for one in sorted(threads))
+            whole = f"{threads.total() / 1e6:8.3f} million"
+            print(f"({peer}) {about:34}{whole}{f' = {each}' if args.threads else ''}", flush=True)
     return 0
 
 
