@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -25,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import peers
-from instructions import executed
+from instructions import executed, executed_by_thread
 from peers import RefusedError
 from processes import Redis
 from sink import Sink
@@ -33,26 +31,11 @@ from sink import Sink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Counts = Counter[int]  # of instructions, by the number of the thread
-
 FEW, MANY = 40, 140
 
 
-def _all_threads(command: list[str], environ: dict[str, str]) -> Counts:
+def _all_threads(command: list[str], environ: dict[str, str]) -> Counter[int]:
     return Counter({1: executed(command, environ)})
-
-
-def _each_thread(command: list[str], environ: dict[str, str]) -> Counts:
-    """Count a script's instructions by thread, in the order of their starts."""
-    with tempfile.TemporaryDirectory() as directory:
-        valgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes"]
-        valgrind += [f"--callgrind-out-file={directory}/out", sys.executable, *command]
-        subprocess.run(valgrind, env=environ, capture_output=True, check=True)
-        counts: Counts = Counter()
-        for file in Path(directory).glob("out-*"):
-            total = re.search(r"^totals: (\d+)", file.read_text(), re.MULTILINE)
-            counts[int(file.name.rpartition("-")[2])] = int(total[1]) if total else 0
-    return counts
 
 
 def instructions(
@@ -61,8 +44,8 @@ def instructions(
     number: int,
     sink: Sink,
     redis: Redis,
-    count: Callable[..., Counts] = _all_threads,
-) -> Counts:
+    count: Callable[..., Counter[int]] = _all_threads,
+) -> Counter[int]:
     """
     Return the instructions of one request, by thread as far as ``count`` tells them apart.
 
@@ -84,8 +67,8 @@ def _count(
     number: int,
     sink: Sink,
     redis: Redis,
-    count: Callable[..., Counts],
-) -> Counts:
+    count: Callable[..., Counter[int]],
+) -> Counter[int]:
     with tempfile.TemporaryDirectory() as directory:
         environ = peers.environment(peer, rate, sink.dsn(number), sink.otlp(number)) | {
             "BENCH_REDIS": redis.url(number),
@@ -142,7 +125,7 @@ def main() -> int:
     parser.add_argument("--peers", default="abdh", help="letters: see benchmarks/peers.py")
     parser.add_argument("--rate", type=float, default=1.0, help="trace rate")
     parser.add_argument("--empty-dsn", action="store_true", help="also ours with an empty DSN")
-    parser.add_argument("--threads", action="store_true", help="also each thread's (callgrind)")
+    parser.add_argument("--threads", action="store_true", help="also each thread's; takes longer")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -155,7 +138,7 @@ def main() -> int:
         ThreadPoolExecutor(2) as executor,
     ):
         chosen = [*args.peers, *([peers.OFF] if args.empty_dsn else [])]
-        count = _each_thread if args.threads else _all_threads
+        count = executed_by_thread if args.threads else _all_threads
         counts = executor.map(
             lambda it: instructions(it[1], args.rate, it[0], sink, redis, count), enumerate(chosen)
         )
